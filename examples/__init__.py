@@ -1,0 +1,1 @@
+"""Worked examples. Nothing here is part of the mesh."""

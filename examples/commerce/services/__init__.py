@@ -1,0 +1,1 @@
+"""Five ordinary web services. None of them knows that a mesh exists."""

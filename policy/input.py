@@ -1,0 +1,282 @@
+"""Builds the input document of a decision: the OPA-Envoy v3 schema plus our key `narrowgate`.
+
+Invariants: the document holds every fact the loaded policy can refer to (`Needs`) and may leave
+out the rest, so that leaving out never changes an answer; what cannot be shown to the policy
+without loss (a value that is not UTF-8, a body with a key given twice, a query that can be read
+in two ways) is `Unreadable` and denies, because `not` over a missing value is true.
+
+Schema: envoy.service.auth.v3.CheckRequest in protojson (zero values left out, int64 as text) and
+`parsed_path`, `parsed_query`, `parsed_body`, `truncated_body`, `version` of opa-envoy-plugin.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+from urllib.parse import unquote_to_bytes
+
+import orjson
+
+from policy.call import Call, Field, Grant, Posture
+from policy.reason import Reason
+
+_VERSION: Final = {"ext_authz": "v3", "encoding": "protojson"}
+_PARAMETERS_MAX: Final = 1000
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+class Unreadable(Exception):  # noqa: N818 - an outcome, not a defect
+    """The call holds something that a policy cannot be shown faithfully."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason.label)
+        self.reason: Final = reason
+        self.detail: Final = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a loaded policy reads; never less than it reads.
+
+    Fields:
+        headers: lower-case names, `None` for all of them.
+        path, query, parsed_body, raw_body, truncated: the values of those names.
+        token, time, addresses: our token, the time of the request, the socket addresses.
+        everything: the policy reads its input as a whole.
+    """
+
+    headers: frozenset[str] | None = _NONE
+    path: bool = False
+    query: bool = False
+    parsed_body: bool = False
+    raw_body: bool = False
+    truncated: bool = False
+    token: bool = False
+    time: bool = False
+    addresses: bool = False
+    everything: bool = False
+
+    @property
+    def body(self) -> bool:
+        """The call's body has to be buffered before it can be judged."""
+        return self.parsed_body or self.raw_body or self.truncated
+
+    def joined(self, other: Needs) -> Needs:
+        """What two policies read together."""
+        both = self.headers is not None and other.headers is not None
+        return Needs(
+            headers=(self.headers or _NONE) | (other.headers or _NONE) if both else None,
+            path=self.path or other.path,
+            query=self.query or other.query,
+            parsed_body=self.parsed_body or other.parsed_body,
+            raw_body=self.raw_body or other.raw_body,
+            truncated=self.truncated or other.truncated,
+            token=self.token or other.token,
+            time=self.time or other.time,
+            addresses=self.addresses or other.addresses,
+            everything=self.everything or other.everything,
+        )
+
+
+EVERYTHING: Final = Needs(None, True, True, True, True, True, True, True, True, True)
+
+
+def document(call: Call, grant: Grant | None, posture: Posture, needs: Needs) -> bytes:
+    """The JSON text of the input for one decision.
+
+    Raises:
+        Unreadable: the policy needs something that cannot be shown to it faithfully.
+    """
+    http: dict[str, object] = {
+        "id": call.id,
+        "method": call.method,
+        "path": call.target,
+        "protocol": call.protocol,
+    }
+    if call.host:
+        http["host"] = call.host
+    if call.size:
+        http["size"] = str(call.size)
+    names = needs.headers
+    if names is None or names:
+        http["headers"] = _headers(call, names)
+    request: dict[str, object] = {"http": http}
+    if needs.time:
+        request["time"] = _timestamp(call.time_s)
+    source: dict[str, object] = {}
+    destination: dict[str, object] = {}
+    if call.source is not None:
+        source["principal"] = call.source.uri
+    if call.destination is not None:
+        destination["principal"] = call.destination.uri
+    if needs.addresses:
+        source["address"] = _address(call.source_address)
+        destination["address"] = _address(call.destination_address)
+    value: dict[str, object] = {
+        "attributes": {
+            "source": source,
+            "destination": destination,
+            "request": request,
+            "metadataContext": {},
+        },
+        "version": _VERSION,
+        "narrowgate": _ours(call, grant, posture, needs),
+    }
+    if needs.path:
+        value["parsed_path"] = _parsed_path(call.path)
+    if needs.query:
+        value["parsed_query"] = _parsed_query(call.query)
+    if needs.body:
+        _add_body(call, needs, value, http)
+    return orjson.dumps(value)
+
+
+def _ours(call: Call, grant: Grant | None, posture: Posture, needs: Needs) -> dict[str, object]:
+    peer = call.source
+    workload = call.destination
+    host, port = call.destination_address
+    return {
+        "gate": call.gate.value,
+        "identity": {"self": call.workload.uri, "peer": None if peer is None else peer.uri},
+        "token": _token(grant) if needs.token and grant is not None else None,
+        "destination": {
+            "workload": None if workload is None else workload.uri,
+            "host": host,
+            "port": port,
+        },
+        "context": {},
+        "posture": posture.value,
+    }
+
+
+def _token(grant: Grant) -> dict[str, object]:
+    return {
+        "txn": grant.txn,
+        "sub": grant.subject,
+        "scope": sorted(grant.scope),
+        "req_wl": grant.requesting_workload.uri,
+        "hops": [hop.uri for hop in grant.hops],
+        "exp": grant.expires_at_s,
+        "tctx": dict(grant.context),
+    }
+
+
+def _address(address: tuple[str, int]) -> dict[str, object]:
+    return {"socketAddress": {"address": address[0], "portValue": address[1]}}
+
+
+def _timestamp(time_s: float) -> str:
+    """RFC 3339 in UTC with microseconds, as protojson writes a Timestamp."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _headers(call: Call, names: frozenset[str] | None) -> dict[str, str]:
+    """Lower-case names to values; values of one name are joined (RFC 9110 section 5.2)."""
+    pseudo = {":authority": call.host, ":method": call.method, ":path": call.target}
+    headers = {name: text for name, text in pseudo.items() if names is None or name in names}
+    for raw_name, raw in call.fields:
+        name = raw_name.decode("latin-1")
+        if names is not None and name not in names:
+            continue
+        text = _utf8(raw, "a field the policy reads is not UTF-8")
+        if name in headers:
+            text = headers[name] + ("; " if name == "cookie" else ",") + text
+        headers[name] = text
+    return headers
+
+
+def _utf8(raw: bytes, detail: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unreadable(Reason.MALFORMED, detail) from None
+
+
+def _parsed_path(path: str) -> list[str]:
+    """The decoded path, split at its slashes, without the leading ones."""
+    return _percent(path, plus=False).lstrip("/").split("/")
+
+
+def _parsed_query(query: str) -> dict[str, list[str]]:
+    """`{name: [values]}` of a form-encoded query (WHATWG URL section 5.1)."""
+    if not query:
+        return {}
+    if ";" in query:
+        raise Unreadable(Reason.AMBIGUOUS_PATH, "`;` in a query that the policy reads")
+    if query.count("&") >= _PARAMETERS_MAX:
+        raise Unreadable(Reason.TARGET_TOO_LONG, "too many query parameters")
+    parsed: dict[str, list[str]] = {}
+    for part in query.split("&"):
+        if part:
+            name, _, value = part.partition("=")
+            parsed.setdefault(_percent(name, plus=True), []).append(_percent(value, plus=True))
+    return parsed
+
+
+def _percent(text: str, *, plus: bool) -> str:
+    """`text` with its percent-escapes decoded, each well-formed and together UTF-8."""
+    if plus:
+        text = text.replace("+", " ")
+    if "%" not in text:
+        return text
+    for piece in text.split("%")[1:]:
+        if len(piece) < 2 or not _is_hex(piece[0]) or not _is_hex(piece[1]):  # noqa: PLR2004
+            raise Unreadable(Reason.MALFORMED, "a percent-escape is not well-formed")
+    return _utf8(unquote_to_bytes(text), "percent-escapes are not UTF-8")
+
+
+def _is_hex(char: str) -> bool:
+    return char in "0123456789abcdefABCDEF"
+
+
+def _add_body(call: Call, needs: Needs, value: dict[str, object], http: dict[str, object]) -> None:
+    body = call.body
+    if call.truncated:
+        raise Unreadable(Reason.BODY_TOO_LARGE, "the policy reads bodies and this one is cut")
+    if body is None:
+        if call.size != 0:
+            raise Unreadable(Reason.POLICY_ERROR, "the policy reads bodies; none was buffered")
+        body = b""
+    value["truncated_body"] = False
+    if needs.raw_body and body:
+        http["body"] = _utf8(body, "the body the policy reads is not UTF-8")
+    if needs.parsed_body:
+        value["parsed_body"] = _parsed_body(body, call.fields)
+
+
+def _parsed_body(body: bytes, fields: Iterable[Field]) -> object:
+    """The value of a JSON or form body, null for an empty body or another media type."""
+    kinds = [value for name, value in fields if name == b"content-type"]
+    if not body or not kinds:
+        return None
+    if len(kinds) > 1:
+        raise Unreadable(Reason.DUPLICATE_FIELD, "two content types")
+    kind = kinds[0].split(b";", 1)[0].strip().lower()
+    if kind == b"application/json" or kind.endswith(b"+json"):
+        return _strict_json(_utf8(body, "the JSON body is not UTF-8"))
+    if kind == b"application/x-www-form-urlencoded":
+        return _parsed_query(_utf8(body, "the form body is not UTF-8"))
+    if kind.startswith(b"multipart/"):
+        raise Unreadable(Reason.MALFORMED, "the policy reads bodies; multipart is not read")
+    return None
+
+
+def _strict_json(text: str) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    except (ValueError, RecursionError):
+        raise Unreadable(Reason.MALFORMED, "the body is not one strict JSON value") from None
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key came twice")
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -1,0 +1,258 @@
+"""Refuses at load what the embedded engine would get wrong, and finds out what a policy reads.
+
+Invariants: a policy that passes uses only built-ins and forms that OPA's own conformance cases
+prove (docs/adr/0002-embedded-rego.md); anything not known here is a problem, not a pass; every
+problem of every file is reported at once. `needs` is never less than what the policy reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from policy.bundle import PolicyBundle, Problem
+from policy.input import Needs
+from policy.syntax import (
+    SCALARS,
+    Head,
+    Module,
+    head_of,
+    kind_of,
+    line_of,
+    parse,
+    path_of,
+    prefix_of,
+    walk,
+)
+from policy.vocabulary import GUARDS, complaint
+
+_REFERENCES: Final = frozenset({"RefDot", "RefBrack"})
+_HEADERS: Final = ("attributes", "request", "http", "headers")
+_FEATURES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "path": (("parsed_path",),),
+    "query": (("parsed_query",),),
+    "parsed_body": (("parsed_body",),),
+    "raw_body": (("attributes", "request", "http", "body"),),
+    "truncated": (("truncated_body",),),
+    "token": (("narrowgate", "token"),),
+    "time": (("attributes", "request", "time"),),
+    "addresses": (("attributes", "source", "address"), ("attributes", "destination", "address")),
+    "everything": ((),),
+}
+
+
+def read_modules(bundle: PolicyBundle) -> tuple[list[Module], list[Problem]]:
+    """The modules of `bundle` that parse, and the problems of those that do not."""
+    parsed = [parse(file, source) for file, source in sorted(bundle.modules.items())]
+    return (
+        [one for one in parsed if isinstance(one, Module)],
+        [one for one in parsed if isinstance(one, Problem)],
+    )
+
+
+def problems(
+    modules: Sequence[Module], data: Mapping[str, object], decision: tuple[str, ...]
+) -> list[Problem]:
+    """Everything that keeps `modules` from being judged by faithfully."""
+    functions = {
+        (*module.package, *head.path)
+        for module in modules
+        for head in map(head_of, module.rules)
+        if head.form == "function"
+    }
+    found = [problem for module in modules for problem in _module(module, functions)]
+    found += _data_problems(modules, data)
+    found += _decision_problems(modules, decision)
+    return found
+
+
+def _module(module: Module, functions: set[tuple[str, ...]]) -> Iterator[Problem]:
+    if not module.package:
+        yield Problem(module.file, 1, "the package path is not understood")
+    for rule in module.rules:
+        head = head_of(rule)
+        if head.form == "default":
+            yield from _default(module, rule, head)
+        elif not _plain_head(rule):
+            yield Problem(module.file, head.line, "a head is a name, or an object rule's one key")
+        if head.path[0] in {"input", "data"}:
+            yield Problem(module.file, head.line, "no rule redefines `input` or `data`")
+        yield from _nodes(module, rule, functions)
+
+
+def _plain_head(rule: Mapping[str, Any]) -> bool:
+    """`name`, `name(...)`, `name contains ...`, `name[key] := ...` or `name.key := ...`."""
+    kind, head = kind_of(kind_of(rule)[1]["head"])
+    refr_kind, refr = kind_of(head["refr"])
+    if refr_kind == "Var":
+        return True
+    return kind == "Compr" and refr_kind in _REFERENCES and "Var" in refr["refr"]
+
+
+def _default(module: Module, rule: Mapping[str, Any], head: Head) -> Iterator[Problem]:
+    content = kind_of(rule)[1]
+    if content.get("args"):
+        yield Problem(module.file, head.line, "a default function is not evaluated by this engine")
+    if not _constant(content["value"]):
+        yield Problem(module.file, head.line, "a default is a constant here")
+
+
+def _constant(node: Mapping[str, Any]) -> bool:
+    kind, content = kind_of(node)
+    if kind in {"Array", "Set"}:
+        return all(map(_constant, content["items"]))
+    if kind == "Object":
+        return all(_constant(part) for field in content["fields"] for part in field[1:])
+    return kind in SCALARS
+
+
+def _nodes(module: Module, rule: Any, functions: set[tuple[str, ...]]) -> Iterator[Problem]:
+    seen: set[int] = set()
+    for kind, content in walk(rule):
+        if kind == "Call":
+            message = _call(module, content, functions)
+            if message:
+                yield Problem(module.file, line_of(content), message)
+        if content.get("with_mods") and id(content) not in seen:
+            seen.add(id(content))
+            yield Problem(module.file, line_of(content), "`with` is for tests, not for policies")
+
+
+def _call(
+    module: Module, content: Mapping[str, Any], functions: set[tuple[str, ...]]
+) -> str | None:
+    path = path_of(content["fcn"])
+    if path is None:
+        return "a call of something that is no function name"
+    if resolved(module, path) in functions or (*module.package, *path) in functions:
+        return None
+    return complaint(".".join(path), content["params"])
+
+
+def resolved(module: Module, path: tuple[str, ...]) -> tuple[str, ...]:
+    """`path` with an alias of `module` replaced and `data` taken off."""
+    if path[0] in module.aliases:
+        path = (*module.aliases[path[0]], *path[1:])
+    return path[1:] if path[0] == "data" else path
+
+
+def _data_problems(modules: Sequence[Module], data: Mapping[str, object]) -> Iterator[Problem]:
+    """Base data at a rule's path would compete with the rule (OPA refuses it as well)."""
+    for module in modules:
+        for head in map(head_of, module.rules):
+            node: object = data
+            for name in (*module.package, head.path[0]):
+                if not isinstance(node, dict) or name not in node:
+                    break
+                node = node[name]
+            else:
+                message = f"data is also given at the path of `{head.path[0]}`"
+                yield Problem(module.file, head.line, message)
+                continue
+            if not isinstance(node, dict):
+                yield Problem(module.file, head.line, "data is given where a package is")
+
+
+def _decision_problems(modules: Sequence[Module], decision: tuple[str, ...]) -> Iterator[Problem]:
+    forms = {
+        head.form
+        for module in modules
+        for head in map(head_of, module.rules)
+        if (*module.package, head.path[0]) == decision
+    }
+    shown = ".".join(("data", *decision))
+    file = modules[0].file if len(modules) == 1 else "policy"
+    if not forms & {"complete", "object"}:
+        yield Problem(file, 0, f"no rule gives the decision `{shown}`")
+    if forms & {"function", "set"}:
+        yield Problem(file, 0, f"`{shown}` is not a rule with one value")
+
+
+def guards(modules: Sequence[Module]) -> bytes | None:
+    """A pattern for the documents on which a function in use is inexact; `None` for none."""
+    used = {
+        ".".join(path)
+        for module in modules
+        for rule in module.rules
+        for kind, content in walk(rule)
+        if kind == "Call" and (path := path_of(content["fcn"])) is not None
+    }
+    patterns = [b"(?:%b)" % pattern for name, pattern in sorted(GUARDS.items()) if name in used]
+    return b"|".join(patterns) if patterns else None
+
+
+def needs(modules: Sequence[Module]) -> Needs:
+    """What `modules` read of their input."""
+    found = Needs()
+    for module in modules:
+        for rule in module.rules:
+            for path in _input_paths(module, rule):
+                found = found.joined(_need(path))
+    return found
+
+
+def _need(path: tuple[str, ...]) -> Needs:
+    flags = {
+        name: any(_touches(path, feature) for feature in features)
+        for name, features in _FEATURES.items()
+        if name != "everything"
+    }
+    headers: frozenset[str] | None = frozenset()
+    if _touches(path, _HEADERS):
+        longer = len(path) > len(_HEADERS)
+        headers = frozenset({path[len(_HEADERS)]}) if longer else None
+    return Needs(headers=headers, everything=not path, **flags)
+
+
+def _touches(path: tuple[str, ...], feature: tuple[str, ...]) -> bool:
+    shorter = min(len(path), len(feature))
+    return path[:shorter] == feature[:shorter]
+
+
+def _input_paths(module: Module, node: Any) -> Iterator[tuple[str, ...]]:
+    """The literal prefix of every reference below `input` in `node`, without `input`."""
+    if isinstance(node, list):
+        for child in node:
+            yield from _input_paths(module, child)
+    if not isinstance(node, dict):
+        return
+    found = prefix_of(node)
+    if found is None and "Call" in node:
+        node = _looked_up(node["Call"])
+        found = prefix_of(node)
+    if found is None:
+        for child in node.values():
+            yield from _input_paths(module, child)
+        return
+    path = found[0]
+    if path[0] in module.aliases:
+        path = (*module.aliases[path[0]], *path[1:])
+    if path[0] == "input":
+        yield path[1:]
+    yield from _indexes(module, node)
+
+
+def _looked_up(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`object.get(a.b, "c", default)` as `a.b["c"]`; any other call as it is.
+
+    The default is no part of it, so it has to be a literal.
+    """
+    arguments = call["params"]
+    if path_of(call["fcn"]) != ("object", "get") or len(arguments) != 3:  # noqa: PLR2004
+        return call
+    if "String" not in arguments[1] or not _constant(arguments[2]):
+        return call
+    if not prefix_of(arguments[0]):
+        return call
+    return {"RefBrack": {"refr": arguments[0], "index": arguments[1]}}
+
+
+def _indexes(module: Module, node: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The references inside the brackets of a reference."""
+    kind, content = kind_of(node)
+    while kind in _REFERENCES:
+        if kind == "RefBrack":
+            yield from _input_paths(module, content["index"])
+        kind, content = kind_of(content["refr"])
+    if kind not in {"Var", ""}:
+        yield from _input_paths(module, content)

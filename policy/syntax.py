@@ -1,0 +1,173 @@
+"""Reads Rego source into the engine's syntax tree and gives the few views the lint needs.
+
+Invariants: a tree comes from the very parser that will evaluate the policy; every view fails
+closed: a shape that is not known here is reported as "dynamic", never skipped.
+
+The tree is that of regorus: a node is `{kind: {"span": {line, col, start, end}, ...}}`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import regorus
+
+from policy.bundle import Problem
+
+Node = Mapping[str, Any]
+_LINE: Final = re.compile(r"^--> .*?:(\d+):\d+$", re.MULTILINE)
+_MESSAGE: Final = re.compile(r"^error: (.*)$", re.MULTILINE)
+SCALARS: Final = frozenset({"String", "RawString", "Number", "Bool", "Null"})
+
+
+class Module(NamedTuple):
+    """One parsed module: its file, package path, aliases (name to absolute path) and rules."""
+
+    file: str
+    source: bytes
+    package: tuple[str, ...]
+    aliases: Mapping[str, tuple[str, ...]]
+    rules: tuple[Node, ...]
+
+
+def parse(file: str, source: str) -> Module | Problem:
+    """The module in `source`, or why there is none."""
+    engine = regorus.Engine()
+    try:
+        engine.add_policy(file, source)
+        ast = json.loads(engine.get_ast_as_json())[0]["ast"]
+    except RuntimeError as error:
+        return problem_of(file, error)
+    package = path_of(ast["package"]["refr"]) or ()
+    aliases: dict[str, tuple[str, ...]] = {}
+    for imported in ast["imports"]:
+        path = path_of(imported["refr"]) or ()
+        if path and path[0] in {"data", "input"}:
+            name = imported.get("as")
+            aliases[_text(source.encode(), name) if name else path[-1]] = path
+    return Module(file, source.encode(), tuple(package), aliases, tuple(ast["rules"]))
+
+
+def problem_of(file: str, error: BaseException) -> Problem:
+    """What the engine's message says, with the line it names."""
+    text = str(error)
+    line, message = _LINE.search(text), _MESSAGE.search(text)
+    shown = message[1] if message else text.strip().splitlines()[0] if text.strip() else "refused"
+    return Problem(file, int(line[1]) if line else 0, shown)
+
+
+def file_of(error: BaseException, default: str) -> str:
+    """The file that the engine's message names."""
+    found = re.search(r"^--> (.*?):\d+:\d+$", str(error), re.MULTILINE)
+    return found[1] if found else default
+
+
+def _text(source: bytes, span: Mapping[str, int]) -> str:
+    return source[span["start"] : span["end"]].decode()
+
+
+def kind_of(node: Node) -> tuple[str, Any]:
+    """`(kind, content)` of an expression node."""
+    for kind, content in node.items():
+        if isinstance(content, dict):
+            return kind, content
+    return "", {}
+
+
+def line_of(node: Any) -> int:
+    """The first line that can be found in `node`."""
+    if isinstance(node, dict):
+        span = node.get("span")
+        if isinstance(span, dict) and "line" in span:
+            return int(span["line"])
+        if "line" in node and "col" in node:
+            return int(node["line"])
+        for child in node.values():
+            if line := line_of(child):
+                return line
+    if isinstance(node, list):
+        for child in node:
+            if line := line_of(child):
+                return line
+    return 0
+
+
+def path_of(node: Node) -> tuple[str, ...] | None:
+    """`a.b["c"]` as `("a", "b", "c")`; `None` when a part is not a literal text."""
+    kind, content = kind_of(node)
+    if kind == "Var":
+        return (str(content["value"]),)
+    if kind == "RefDot":
+        base = path_of(content["refr"])
+        return None if base is None else (*base, str(content["field"][1]))
+    if kind == "RefBrack":
+        base = path_of(content["refr"])
+        index_kind, index = kind_of(content["index"])
+        if base is None or index_kind not in {"String", "RawString"}:
+            return None
+        return (*base, str(index["value"]))
+    return None
+
+
+def prefix_of(node: Node) -> tuple[tuple[str, ...], bool] | None:
+    """The literal prefix of a reference and whether that is all of it; `None` for no reference."""
+    kind, content = kind_of(node)
+    if kind == "Var":
+        return (str(content["value"]),), True
+    if kind not in {"RefDot", "RefBrack"}:
+        return None
+    base = prefix_of(content["refr"])
+    if base is None or not base[1]:
+        return base
+    if kind == "RefDot":
+        return (*base[0], str(content["field"][1])), True
+    index_kind, index = kind_of(content["index"])
+    if index_kind in {"String", "RawString"}:
+        return (*base[0], str(index["value"])), True
+    return base[0], False
+
+
+def walk(node: Any) -> Iterator[tuple[str, Any]]:
+    """Every `(kind, content)` in `node`, from the outside in."""
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if isinstance(current, dict):
+            for kind, content in current.items():
+                if isinstance(content, dict):
+                    yield kind, content
+                if isinstance(content, dict | list):
+                    stack.append(content)
+        elif isinstance(current, list):
+            for item in current:
+                if isinstance(item, dict):
+                    yield "", item
+                stack.append(item)
+
+
+class Head(NamedTuple):
+    """A rule's name and form: `complete`, `set`, `object`, `function` or `default`."""
+
+    path: tuple[str, ...]
+    form: str
+    line: int
+
+
+def head_of(rule: Node) -> Head:
+    """The head of `rule`; a dynamic or deep reference keeps its literal prefix."""
+    kind, content = kind_of(rule)
+    line = line_of(content)
+    if kind == "Default":
+        path = path_of(content["refr"]) or ("",)
+        return Head(path, "default", line)
+    head_kind, head = kind_of(content["head"])
+    found = prefix_of(head["refr"])
+    path, whole = found if found is not None else (("",), False)
+    if head_kind == "Func":
+        return Head(path, "function", line)
+    if head_kind == "Set":
+        return Head(path, "set", line)
+    return Head(path, "complete" if whole and len(path) == 1 else "object", line)

@@ -1,0 +1,38 @@
+"""Which policy engine this gate asks, as its configuration says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from policy.bundle import PolicyBundle, PolicyError, compile_engine
+from policy.engines import Engine
+from sidecar.config import Policy
+from sidecar.policies import Compile
+
+
+def compiler(settings: Policy) -> Compile:
+    """What makes an engine for a bundle and a decision."""
+    if settings.engine == "opa":
+        return _opa(settings)
+    return _embedded
+
+
+async def _embedded(bundle: PolicyBundle, decision: str) -> Engine:
+    return compile_engine(bundle, decision)
+
+
+def _opa(settings: Policy) -> Compile:
+    where = settings.opa
+    if where is None:
+        raise PolicyError([])
+
+    async def load(bundle: PolicyBundle, decision: str) -> Engine:
+        from policy.engines.opa import OpaEngine  # noqa: PLC0415 - its client weighs
+
+        address = where.address
+        url = f"unix:{address}" if isinstance(address, Path) else f"http://{address}"
+        engine = OpaEngine(url, decision, timeout_s=where.timeout_s)
+        await engine.load(bundle)
+        return engine
+
+    return load
