@@ -2,12 +2,13 @@
 
 The embedded engine has two evaluators. The tree walker gives the answers but cannot be stopped;
 the virtual machine counts its instructions and stops. The machine's run is a bound on the
-walker's only if the machine visits what the walker visits, and in two places it does not:
+walker's only if the machine visits what the walker visits, and in three places it does not:
 
 - It leaves a rule or a function with several definitions at the first that succeeds with a
   constant. One more definition that never succeeds and is no constant makes it visit them all.
 - It cannot compile `result["headers"] := ...`, which OPA-Envoy's own examples use. The same rule
   with a variable key that is bound first has the same meaning, and it can.
+- It goes on after `x := input.absent`, where OPA stops. `x == x` behind it makes it stop.
 
 Invariants: lines keep their numbers; a rule that is not understood is left as it is, so that
 compilation fails loudly; the result is for the machine only and never gives an answer alone.
@@ -66,6 +67,7 @@ def _keyed(module: Module) -> str:
     edits: list[tuple[int, int, str]] = []
     for rule in module.rules:
         edits += _rekey(module.source, rule)
+        edits += _stops(module.source, rule, loose=False)
     source = module.source
     for start, end, text in sorted(edits, reverse=True):
         source = source[:start] + text.encode() + source[end:]
@@ -94,6 +96,33 @@ def _rekey(source: bytes, rule: Node) -> list[tuple[int, int, str]]:
         start -= 1
     end = _end(source, span)
     return [head, (start, start, f"{{ {bind}; "), (end, end, " }")]
+
+
+def _stops(source: bytes, node: Any, *, loose: bool) -> list[tuple[int, int, str]]:
+    """`x == x` behind every `x := ...`, except in a body without braces, which takes no more."""
+    edits: list[tuple[int, int, str]] = []
+    if isinstance(node, list):
+        for child in node:
+            edits += _stops(source, child, loose=loose)
+    if not isinstance(node, dict):
+        return edits
+    if "is_else" in node:
+        start = node["query"]["span"]["start"]
+        loose = source[start : start + 1] != b"{"
+    elif "stmts" in node and not loose:
+        edits += [edit for stmt in node["stmts"] for edit in _stop(source, stmt["literal"])]
+    for kind, child in node.items():
+        # Only the body's own query is without braces; what is inside its expressions is not.
+        edits += _stops(source, child, loose=loose and kind in {"query", "stmts"})
+    return edits
+
+
+def _stop(source: bytes, literal: Node) -> list[tuple[int, int, str]]:
+    assign = literal.get("Expr", {}).get("expr", {}).get("AssignExpr")
+    if assign is None or assign["op"] != "ColEq" or "Var" not in assign["lhs"]:
+        return []
+    name, end = assign["lhs"]["Var"]["value"], _end(source, assign["span"])
+    return [] if name == "_" else [(end, end, f"; {name} == {name}")]
 
 
 def _head_end(source: bytes, refr: Any) -> int:

@@ -154,18 +154,28 @@ def _data_problems(modules: Sequence[Module], data: Mapping[str, object]) -> Ite
 
 
 def _decision_problems(modules: Sequence[Module], decision: tuple[str, ...]) -> Iterator[Problem]:
-    forms = {
-        head.form
-        for module in modules
-        for head in map(head_of, module.rules)
-        if (*module.package, head.path[0]) == decision
-    }
+    forms = _forms(modules, decision)
     shown = ".".join(("data", *decision))
     file = modules[0].file if len(modules) == 1 else "policy"
     if not forms & {"complete", "object"}:
         yield Problem(file, 0, f"no rule gives the decision `{shown}`")
     if forms & {"function", "set"}:
         yield Problem(file, 0, f"`{shown}` is not a rule with one value")
+
+
+def _forms(modules: Sequence[Module], decision: tuple[str, ...]) -> set[str]:
+    """The forms of the rules that define `decision`."""
+    return {
+        head.form
+        for module in modules
+        for head in map(head_of, module.rules)
+        if (*module.package, head.path[0]) == decision
+    }
+
+
+def is_object(modules: Sequence[Module], decision: tuple[str, ...]) -> bool:
+    """Whether `decision` is put together from members (`allow.headers := ...`)."""
+    return "object" in _forms(modules, decision)
 
 
 def guards(modules: Sequence[Module]) -> bytes | None:

@@ -48,9 +48,8 @@ _ATOM: Final = (
     r"(?:[^\\\[\](){}*+?]|\\[-.+*?()|\[\]{}^$/\\]|\((?:\?:)?(?![*+?{])|\)"
     rf"|\[\^?(?:{_CLASS_CHAR}(?:-{_CLASS_CHAR})?)+-?\])"
 )
-_PATTERN: Final = re.compile(
-    rf"(?:\(\?i\))?(?:{_ATOM}(?:[*+?]\??|\{{\d{{1,3}}(?:,\d{{0,3}})?\}})?)*\Z"
-)
+_QUANTIFIER: Final = r"(?:[*+?]|\{\d{1,3}(?:,\d{0,3})?\})\??"
+_PATTERN: Final = re.compile(rf"(?:\(\?i\))?(?:{_ATOM}(?:{_QUANTIFIER})?)*\Z")
 _FORMAT: Final = re.compile(r"(?:[^%]|%[svd%])*\Z")
 _DELIMITERS: Final = frozenset("/.-")
 

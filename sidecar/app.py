@@ -118,7 +118,7 @@ class Worker:
         self.inbound_judge = Judge(None, timeout_s=config.policy.timeout_s)
         self.outbound_judge = Judge(None, timeout_s=config.policy.timeout_s)
         self.policies = Policies(
-            compiler(config.policy),
+            compiler(config.policy, first=index == 0),
             (self.inbound_judge, config.policy.inbound_decision),
             (self.outbound_judge, config.policy.outbound_decision),
         )
@@ -157,8 +157,8 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self._live(tasks)
-        except* ListenError as group:
-            raise StartError(str(group.exceptions[0])) from None
+        except* (StartError, EdgeError, PolicyError, ListenError) as group:
+            raise _first(group) from None
         finally:
             self.deadlines.stop()
             faulthandler.cancel_dump_traceback_later()
@@ -197,7 +197,6 @@ class Worker:
             await self._listen(self._surface("metrics", METRICS_PATHS), metrics.host, metrics.port)
             if settings.admin_socket is not None:
                 door = self._surface("admin", ADMIN_PATHS)
-                self._doors.append(door)
                 self._listening.append(
                     await self.network.listen_unix(door.connection, settings.admin_socket)
                 )
@@ -231,7 +230,10 @@ class Worker:
         where = config.inbound.listen
         await self._listen(self._inbound, where.host, where.port)
         where = config.outbound.listen
-        await self._listen(self._outbound, where.host, where.port)
+        self._way_out = await self.network.listen(
+            self._outbound.connection, where.host, where.port
+        )
+        self._listening.append(self._way_out)
         self.gates_open = True
         log.info("gates are open for %s", config.workload)
 
@@ -240,13 +242,18 @@ class Worker:
         self.draining = True
         log.info("draining")
         for listening in self._listening:
-            listening.close()
+            if listening is not self._way_out:
+                listening.close()
         others = [door for door in self._doors if door.name in ("inbound", "edge")]
         try:
             async with asyncio.timeout(self.config.timeouts.drain_s):
-                for door in [*others, self._outbound]:
+                for door in others:
                     door.drain()
+                for door in others:
                     await door.drained()
+                self._way_out.close()
+                self._outbound.drain()
+                await self._outbound.drained()
         except TimeoutError:
             log.warning(
                 "drain took over %s s: what is left is broken off", self.config.timeouts.drain_s
@@ -365,6 +372,14 @@ class Worker:
         self._listening.append(await self.network.listen(door.connection, host, port))
 
 
+def _first(group: BaseExceptionGroup[BaseException]) -> StartError:
+    """What an operator has to know of why it does not start."""
+    first = group.exceptions[0]
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return StartError(str(first))
+
+
 def _bootstrap(config: Config) -> TrustBundle:
     path = config.authority.bundle_file
     advice = "write it with `narrowgate ca bundle`"
@@ -431,13 +446,18 @@ def run(config: Config, config_file: Path = Path("-")) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     faulthandler.enable()
+    if config.workers == 1:
+        return _started(config, config_file, 0)
+    from sidecar.supervisor import supervise  # noqa: PLC0415 - one worker needs none
+
+    return supervise(config.workers, partial(_started, config, config_file))
+
+
+def _started(config: Config, config_file: Path, index: int) -> int:
+    """Run a worker; one that cannot start says why in one line and returns 1."""
     try:
         prepare(config)
-        if config.workers == 1:
-            return work(config, config_file, 0)
-        from sidecar.supervisor import supervise  # noqa: PLC0415 - one worker needs none
-
-        return supervise(config.workers, partial(work, config, config_file))
+        return work(config, config_file, index)
     except (StartError, EdgeError, CredentialsError, PolicyError, ListenError) as error:
         print(f"narrowgate: {error}", file=sys.stderr)
         return 1

@@ -10,10 +10,13 @@ from sidecar.config import Policy
 from sidecar.policies import Compile
 
 
-def compiler(settings: Policy) -> Compile:
-    """What makes an engine for a bundle and a decision."""
+def compiler(settings: Policy, *, first: bool = True) -> Compile:
+    """What makes an engine for a bundle and a decision.
+
+    Of the workers of one sidecar only the `first` writes into an OPA that they share.
+    """
     if settings.engine == "opa":
-        return _opa(settings)
+        return _opa(settings, first=first)
     return _embedded
 
 
@@ -21,7 +24,7 @@ async def _embedded(bundle: PolicyBundle, decision: str) -> Engine:
     return compile_engine(bundle, decision)
 
 
-def _opa(settings: Policy) -> Compile:
+def _opa(settings: Policy, *, first: bool) -> Compile:
     where = settings.opa
     if where is None:
         raise PolicyError([])
@@ -31,8 +34,12 @@ def _opa(settings: Policy) -> Compile:
 
         address = where.address
         url = f"unix:{address}" if isinstance(address, Path) else f"http://{address}"
-        engine = OpaEngine(url, decision, timeout_s=where.timeout_s)
-        await engine.load(bundle)
+        engine = OpaEngine(url, decision, timeout_s=where.timeout_s, writes=first)
+        try:
+            await engine.load(bundle)
+        except BaseException:  # whatever it is, the connections go with it
+            await engine.close()
+            raise
         return engine
 
     return load

@@ -74,10 +74,10 @@ class InboundGate(Path):
         await self._buffer(stream, passage, self.judge.needs)
         call = self._call(stream, passage, found.plain, self._where)
         permit = await self._decide(passage, call)
-        grant = passage.grant
-        if grant is not None:
-            grant = grant.narrowed(permit.scope)
-        await self._to_application(permit, grant, stream, passage, found)
+        for attempt in range(ATTEMPTS_MAX):
+            if await self._to_application(permit, stream, passage, found, attempt):
+                return
+            permit = await self._decide_again(passage, call)
 
     def _identify(self, stream: Stream, passage: Passage) -> None:
         if self._edge is not None:
@@ -133,29 +133,26 @@ class InboundGate(Path):
         return await edge.grant(authorization, passage.now_s)
 
     async def _to_application(
-        self,
-        permit: Permit,
-        grant: Grant | None,
-        stream: Stream,
-        passage: Passage,
-        found: Carried,
-    ) -> None:
+        self, permit: Permit, stream: Stream, passage: Passage, found: Carried, attempt: int
+    ) -> bool:
+        """Forward once, under a handle for what was permitted; whether that is the end of it."""
         around = self.around
+        grant = passage.grant
+        if grant is not None:
+            grant = grant.narrowed(permit.scope)
         trace = found.traceparent if trace_id(found.traceparent) else self._new_trace()
         handle = self._handles.open(grant, trace_id=trace_id(trace), now_s=passage.now_s)
         try:
             added = self._own_fields(stream, trace, found.tracestate, handle)
-            for attempt in range(ATTEMPTS_MAX):
-                upstream = await around.upstreams.application(self._application, fresh=attempt > 0)
-                try:
-                    await self._send(permit, stream, passage, upstream, added)
-                except Refused:
-                    if not may_try_again(stream, upstream, permit, attempt):
-                        raise
-                    permit = await self._decide(passage, permit.call)
-                    continue
-                around.upstreams.give_back(upstream)
-                return
+            upstream = await around.upstreams.application(self._application, fresh=attempt > 0)
+            try:
+                await self._send(permit, stream, passage, upstream, added)
+            except Refused:
+                if not may_try_again(stream, upstream, permit, attempt):
+                    raise
+                return False
+            around.upstreams.give_back(upstream)
+            return True
         finally:
             self._handles.close(handle, around.clock.time_s())
 

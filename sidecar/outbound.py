@@ -97,7 +97,8 @@ class OutboundGate(Path):
         for attempt in range(ATTEMPTS_MAX):
             endpoint = endpoints[attempt % len(endpoints)]
             call = self._call(stream, passage, fields, (endpoint.host, endpoint.port))
-            permit = await self._decide(passage, call)
+            decide = self._decide_again if attempt else self._decide
+            permit = await decide(passage, call)
             added = self._hop(permit, destination.id, passage.now_s)
             last = attempt == ATTEMPTS_MAX - 1
             try:

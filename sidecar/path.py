@@ -28,7 +28,7 @@ from sidecar.http.refusal import answer
 from sidecar.http.relay import Relay
 from sidecar.http.stream import Reset, Stream
 from sidecar.identity.admission import Admission
-from sidecar.net.clock import Clock
+from sidecar.net.clock import TICK_S, Clock
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.entropy import Entropy
 from sidecar.passage import Passage
@@ -175,6 +175,19 @@ class Path:
             return outcome
         raise Denied(outcome)
 
+    async def _decide_again(self, passage: Passage, call: Call) -> Permit:
+        """Decide another attempt as if it were the first: a fresh id, peer, grant and posture."""
+        around = self.around
+        passage.id = around.entropy.identifier()
+        now_s = around.clock.time_s()
+        peer = passage.stream.connection.peer
+        if peer is not None:
+            around.admission.check(peer, now_s)
+        if passage.grant is not None and now_s >= passage.grant.expires_at_s:
+            raise TokenRefused(Reason.TOKEN_EXPIRED, "before another attempt")
+        again = passage.call = call._replace(id=passage.id, time_s=now_s)
+        return await self._decide(passage, again)
+
     async def _send(
         self,
         permit: Permit,
@@ -197,7 +210,9 @@ class Path:
         wait_s = around.first_byte_s
         if permit.deadline_s is not None:
             wait_s = min(wait_s, permit.deadline_s)
-            stream.deadline_s = min(stream.deadline_s, around.deadlines.now_s + permit.deadline_s)
+            # A little later than the wait for an answer, so that the caller is told which it was.
+            end_s = around.deadlines.now_s + permit.deadline_s + 2 * TICK_S
+            stream.deadline_s = min(stream.deadline_s, end_s)
         passage.upstream = upstream.address
         relay = Relay(
             stream, upstream, around.deadlines.loop_s, first_byte_s=wait_s, idle_s=around.idle_s

@@ -78,8 +78,10 @@ class Upstreams:
         if not fresh and (idle := self.pool.take(key, self._still_good)) is not None:
             return self._reused(idle)
         admit = partial(self._admission.admit_only, destination)
-        connection = await self._open(key, endpoint, self._identity.client_context, admit)
-        connection.good_until_s = min(connection.good_until_s, self._own_expiry_s())
+        identity = self._identity  # it may rotate before the connection stands
+        own_expiry_s = identity.credentials.svid.not_after_s
+        connection = await self._open(key, endpoint, identity.client_context, admit)
+        connection.good_until_s = min(connection.good_until_s, own_expiry_s)
         return connection
 
     def give_back(self, connection: ClientConnection) -> None:
@@ -89,9 +91,6 @@ class Upstreams:
     def close(self) -> None:
         """Close every idle connection."""
         self.pool.close_all()
-
-    def _own_expiry_s(self) -> float:
-        return self._identity.credentials.svid.not_after_s
 
     def _still_good(self, connection: ClientConnection) -> bool:
         now_s = self._clock.time_s()
@@ -126,6 +125,9 @@ class Upstreams:
             await made.ready
         except Refused:
             self._count("failed")
+            raise
+        except asyncio.CancelledError:
+            made.abort()
             raise
         made.key = key
         made.address = str(where)

@@ -110,6 +110,10 @@ class Identity:
             made.load_cert_chain(path)
         return made
 
+    def connect(self, port: int) -> http.client.HTTPSConnection:
+        """A connection to the gate on `port` that is not open yet, for several requests."""
+        return _connection(self.context(), port)
+
     def call(self, port: int, request: Request, loot: Loot | None = None) -> Answer:
         """One request to the inbound gate on `port`, as this workload, perhaps with tokens."""
         if loot is not None:
@@ -172,8 +176,11 @@ def mesh_context(roots_pem: str, *, server_side: bool = False) -> ssl.SSLContext
 
 def mesh_call(context: ssl.SSLContext, port: int, request: Request) -> Answer:
     """One request over a TLS context of our choice to a gate on `port`."""
-    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=TIMEOUT_S)
-    return send(connection, request)
+    return send(_connection(context, port), request)
+
+
+def _connection(context: ssl.SSLContext, port: int) -> http.client.HTTPSConnection:
+    return http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=TIMEOUT_S)
 
 
 def attest(authority_port: int, bundle_document: Mapping[str, object], token: str) -> Identity:

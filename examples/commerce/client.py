@@ -67,8 +67,16 @@ def post(target: str, body: object, fields: Mapping[str, str] | None = None) -> 
 
 def send(connection: http.client.HTTPConnection, request: Request) -> Answer:
     """One request on its own connection; a connection or TLS failure is an `Answer` too."""
+    try:
+        return ask(connection, request.with_fields({"Connection": "close"}))
+    finally:
+        connection.close()
+
+
+def ask(connection: http.client.HTTPConnection, request: Request) -> Answer:
+    """One request on a connection that stays open when both sides want it."""
     data = None if request.body is None else json.dumps(request.body).encode()
-    wanted = {"Connection": "close", **request.fields}
+    wanted = dict(request.fields)
     if data is not None:
         wanted.setdefault("Content-Type", "application/json")
     try:
@@ -78,8 +86,6 @@ def send(connection: http.client.HTTPConnection, request: Request) -> Answer:
             return Answer(response.status, headers, response.read())
     except (OSError, http.client.HTTPException) as failure:
         return Answer(0, {}, b"", _failure(failure))
-    finally:
-        connection.close()
 
 
 def _failure(error: Exception) -> str:

@@ -197,11 +197,11 @@ class Mesh:
         return log.read_text(errors="replace").count("ready") if log.exists() else 0
 
     def start_opa(self) -> None:
-        """Start OPA with the ledger's policy on its unix socket, and wait until it answers."""
+        """Start an empty OPA on its unix socket; the ledger's sidecar gives it the policy."""
         self.opa_socket.unlink(missing_ok=True)
         argv = [str(self.opa_binary), "run", "--server", "--addr", f"unix://{self.opa_socket}"]
-        argv += ["--log-level", "error", "--disable-telemetry", "--ignore", "*_test.rego"]
-        self.processes.start("opa", [*argv, str(POLICIES / "ledger")], self._environment())
+        argv += ["--log-level", "error", "--disable-telemetry"]
+        self.processes.start("opa", argv, self._environment())
         self.processes.wait_for("opa", self.opa_socket.exists, START_S)
 
     def start_service(self, name: str, *, module: str | None = None) -> None:
@@ -216,7 +216,13 @@ class Mesh:
         argv = [sys.executable, "-m", f"examples.commerce.services.{module or name}"]
         self.processes.start(f"{name}-app", argv, environment)
 
-    def start_sidecar(self, name: str) -> None:
+    def restart_sidecar(self, name: str, module: str = "sidecar") -> None:
+        """Stop the sidecar of a workload, start it and wait until it is ready."""
+        self.processes.stop(name)
+        self.start_sidecar(name, module=module)
+        self.await_ready(name)
+
+    def start_sidecar(self, name: str, *, module: str = "sidecar") -> None:
         """Start the sidecar of a workload with a fresh join token; does not wait."""
         place, kiosk = self.places[name], name == KIOSK
         role = configuration.Role(
@@ -230,7 +236,7 @@ class Mesh:
             token = self.around.token_file(name)
             token.touch(mode=0o600)
             token.write_text(self.join_token(name))
-        argv = [sys.executable, "-m", "sidecar", "run", "--config", str(path)]
+        argv = [sys.executable, "-m", module, "run", "--config", str(path)]
         self.processes.start(name, argv, self._environment())
 
     def await_ready(self, name: str, within_s: float = START_S) -> None:

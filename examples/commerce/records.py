@@ -58,6 +58,18 @@ def await_decision(
         time.sleep(0.02)
 
 
+def await_line(log: Path, wanted: str, offset: int = 0) -> str:
+    """The first text after `offset` with a line that says `wanted`; empty when none came."""
+    end_s = time.monotonic() + WAIT_S
+    while True:
+        with log.open("rb") as stream:
+            stream.seek(offset)
+            text = stream.read().decode(errors="replace")
+        if wanted in text or time.monotonic() > end_s:
+            return text if wanted in text else ""
+        time.sleep(0.02)
+
+
 def requests(log: Path, offset: int = 0) -> list[dict[str, Any]]:
     """The request lines of an application, with the fields it received under `headers`."""
     return [line for line in _lines(log, offset) if "method" in line]

@@ -29,10 +29,11 @@ from policy.bundle import PolicyBundle, PolicyError, Problem
 from policy.engines import UNDEFINED, EngineFault
 from policy.input import Needs
 from policy.reason import Reason
-from policy.syntax import Module, file_of, problem_of
+from policy.syntax import Module, file_of, parse, problem_of
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _UNDEFINED: Final = "<undefined>"
+_ENTRY: Final = "narrowgate.decision__"
 _LIMIT: Final = "instruction limit"
 _PASS: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
@@ -75,7 +76,15 @@ class RegorusEngine:
         problems += lint.problems(modules, bundle.data, path)
         if problems:
             raise PolicyError(problems)
-        return cls(modules, bundle.data, ".".join(("data", *path)), lint.needs(modules))
+        needs = lint.needs(modules)
+        rule = ".".join(("data", *path))
+        if lint.is_object(modules, path):
+            # The walker evaluates no rule that is made of members; one that reads it, it does.
+            entry = parse("decision", f"package {_ENTRY}\n\nimport rego.v1\n\nanswer := {rule}\n")
+            if isinstance(entry, Problem):
+                raise PolicyError([entry])
+            modules, rule = [*modules, entry], f"data.{_ENTRY}.answer"
+        return cls(modules, bundle.data, rule, needs)
 
     @property
     def needs(self) -> Needs:

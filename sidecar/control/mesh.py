@@ -76,7 +76,7 @@ class Mesh:
         self._tell(changed)
 
     def _tell(self, changed: frozenset[str]) -> None:
-        """Tell every watcher, whatever another one makes of it; then end the stream if one failed."""
+        """Tell every watcher, also after one failed; the stream ends then."""
         failed: Exception | None = None
         for watcher in self._watchers:
             try:

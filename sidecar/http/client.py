@@ -13,7 +13,6 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from ca.spiffe.svid import SvidError
 from policy.reason import Reason
 from sidecar.http.head import Field, Framing, Limits, Refused, ResponseHead
 from sidecar.http.http1 import BodyDecoder, HeadReader
@@ -58,6 +57,7 @@ class ClientConnection(Link):
         self._head: asyncio.Future[ResponseHead] | None = None
         self._early: ResponseHead | None = None
         self._intake: Intake | None = None
+        self._fault: Refused | None = None
 
     # Link events
 
@@ -66,7 +66,7 @@ class ClientConnection(Link):
         if self._admit is not None:
             try:
                 self.peer = self._admit(self.peer_certificate())
-            except (SvidError, Refused):
+            except (ValueError, Refused):  # an SvidError, or a key that no SVID has
                 self._unready(Reason.DESTINATION_IDENTITY, "not the expected identity")
                 self.close()
                 return
@@ -101,6 +101,11 @@ class ClientConnection(Link):
             self._settle()
         self.close()
 
+    def cut(self) -> None:
+        """TCP ended without TLS's close_notify: a body framed by closing is not complete."""
+        self._fail(Refused(Reason.DESTINATION_RESET, "closed without close_notify"))
+        self.abort()
+
     def lost(self) -> None:
         """Tell the pool and whoever waits."""
         self._unready(UNREACHABLE, "closed during the handshake")
@@ -109,7 +114,10 @@ class ClientConnection(Link):
             self.when_lost(self)
 
     def expire(self) -> None:
-        """Too slow."""
+        """Too slow; or idle for so long that it is not kept."""
+        if self.reusable and self.ready.done():
+            self.close()
+            return
         self._unready(UNREACHABLE, "the handshake took too long")
         self._fail(Refused(Reason.DESTINATION_TIMEOUT, "no answer in time"))
         self.abort()
@@ -129,6 +137,7 @@ class ClientConnection(Link):
         self._method = method
         self._intake = None
         self._early = None
+        self._fault = None
         self.answered = False
         self.deadline_s = deadline_s
         self.write(data)
@@ -139,6 +148,8 @@ class ClientConnection(Link):
         if early is not None:
             self._parse_more(early)
             return early
+        if self._fault is not None:
+            raise self._fault
         if self.closed:
             raise Refused(Reason.DESTINATION_RESET, "the connection broke")
         self._head = asyncio.get_running_loop().create_future()
@@ -196,17 +207,17 @@ class ClientConnection(Link):
             return
         try:
             parsed = self._reader.response(self._buffer, request_method=self._method)
+            if parsed is None:
+                return
+            head, used = parsed
+            del self._buffer[:used]
+            if head.status >= FINAL:
+                self._receive_body(head)
         except Refused as refused:
             self._fail(refused)
             self.abort()
             return
-        if parsed is None:
-            return
-        head, used = parsed
-        del self._buffer[:used]
         self._early = head
-        if head.status >= FINAL:
-            self._receive_body(head)
         if self._head is not None and not self._head.done():
             self._head.set_result(head)
 
@@ -237,10 +248,11 @@ class ClientConnection(Link):
             self.ready.exception()  # retrieved here too: the one who waits may be gone
 
     def _fail(self, fault: Refused) -> None:
+        """The first fault is the one that is told; it ends no body well, however it is framed."""
+        if self._busy and self._fault is None:
+            self._fault = fault
         if self._head is not None and not self._head.done():
             self._head.set_exception(fault)
-        if self._intake is not None and not self._intake.complete:
-            self._intake.eof()
-            if not self._intake.complete:
-                self._intake.fail(fault)
+        if self._intake is not None:
+            self._intake.fail(fault)
         self._busy = False

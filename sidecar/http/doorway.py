@@ -15,7 +15,7 @@ from typing import Final
 from policy.reason import Reason
 from sidecar.http.head import Field, Refused
 
-NAMES_REMEMBERED: Final = 4096
+NAMES_REMEMBERED: Final = 1024
 
 
 class Kind(IntEnum):
@@ -77,12 +77,14 @@ class Carried:
         "plain",
         "request_id",
         "root",
+        "seen",
         "traceparent",
         "tracestate",
     )
 
     def __init__(self) -> None:
         self.plain: list[Field] = []
+        self.seen: set[Kind] = set()
         self.root = b""
         self.hops = b""
         self.traceparent = b""
@@ -130,11 +132,19 @@ def _single(found: Carried, kind: Kind, value: bytes) -> None:
             found.authorization = value or b" "
         case Kind.TRACEPARENT:
             # A second one makes the trace unusable, not the request (W3C trace context 3.2).
-            found.traceparent = b"" if found.traceparent else value
+            found.traceparent = _lone(found, kind, value)
         case Kind.TRACESTATE:
             found.tracestate = b",".join(filter(None, (found.tracestate, value)))
         case _:
-            found.request_id = b"" if found.request_id else value
+            found.request_id = _lone(found, kind, value)
+
+
+def _lone(found: Carried, kind: Kind, value: bytes) -> bytes:
+    """The value of a field that came once; a second one makes each of them unusable."""
+    if kind in found.seen:
+        return b""
+    found.seen.add(kind)
+    return value
 
 
 def _once(already: bytes) -> None:

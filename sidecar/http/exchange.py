@@ -33,10 +33,12 @@ class Exchange:
     __slots__ = (
         "_finished",
         "_framing",
+        "_gone",
         "_left",
         "_link",
         "_out",
         "_owes_continue",
+        "_when_gone",
         "connection",
         "draining",
         "head",
@@ -44,7 +46,6 @@ class Exchange:
         "reusable",
         "sent_bytes",
         "started",
-        "when_gone",
     )
 
     def __init__(
@@ -67,7 +68,8 @@ class Exchange:
         self.started = False
         self.reusable = False
         self.sent_bytes = 0
-        self.when_gone: Callable[[], None] | None = None
+        self._when_gone: Callable[[], None] | None = None
+        self._gone = False
         self._owes_continue = head.expect_continue
         self._finished = False
         self._framing = Framing.NONE
@@ -174,6 +176,8 @@ class Exchange:
 
     def finish(self, trailers: list[Field]) -> None:
         """End the response and send it."""
+        if not self.started:
+            raise RuntimeError("a response that did not begin cannot end")
         if self._left:
             raise RuntimeError("a body is shorter than its head announced")
         if self._framing is Framing.CHUNKED:
@@ -192,6 +196,17 @@ class Exchange:
         self._out.clear()
         self._link.abort()
 
+    @property
+    def when_gone(self) -> Callable[[], None] | None:
+        """Called when the peer is lost before its answer is finished; at once if it is already."""
+        return self._when_gone
+
+    @when_gone.setter
+    def when_gone(self, callback: Callable[[], None] | None) -> None:
+        self._when_gone = callback
+        if self._gone and callback is not None:
+            callback()
+
     # For the connection
 
     @property
@@ -209,13 +224,14 @@ class Exchange:
 
     def gone(self) -> None:
         """The connection is lost: stop reading, and stop what goes on for it."""
+        self._gone = not self._finished
         self.intake.lost()
-        if self.when_gone is not None and not self._finished:
-            self.when_gone()
+        if self._gone and self._when_gone is not None:
+            self._when_gone()
 
     def conclude(self) -> None:
         """The path is done with this exchange."""
-        self.when_gone = None
+        self._when_gone = None
         if not self._finished:
             self.reusable = False
             self._link.abort()

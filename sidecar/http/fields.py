@@ -14,6 +14,7 @@ from typing import Final
 from policy.reason import Reason
 from sidecar.http.grammar import (
     FRAMING_NAMES,
+    LINE_BYTES_REMEMBERED_MAX,
     PROTECTED_NAMES,
     SINGLE_NAMES,
     TOKEN,
@@ -41,13 +42,21 @@ def read_fields(lines: list[bytes], names: Names, limits: Limits) -> tuple[list[
     fields: list[Field] = []
     marks: Marks = {}
     add = fields.append
+    seen = names.lines.get
     plain = names.plain.get
     marked = names.marked.get
     for line in lines:
+        field = seen(line)
+        if field is not None:
+            add(field)
+            continue
         name, colon, value = line.partition(b":")
         lower = plain(name)
         if lower is not None and colon:
-            add((lower, value.strip(WHITE)))
+            field = (lower, value.strip(WHITE))
+            add(field)
+            if len(line) <= LINE_BYTES_REMEMBERED_MAX:
+                names.remember(line, field)
             continue
         lower = marked(name)
         if lower is None or lower in marks or not colon:

@@ -84,6 +84,9 @@ _COMMON: Final = (
     " x-forwarded-host x-forwarded-proto x-frame-options x-real-ip x-requested-with"
 )
 
+LINE_BYTES_REMEMBERED_MAX: Final = 160
+_LINES_REMEMBERED_MAX: Final = 4096
+_SECRET_NAMES: Final = frozenset({b"cookie", b"set-cookie"})
 _LEARNED_MAX: Final = 1024
 _LEARNED_NAME_BYTES_MAX: Final = 64
 
@@ -93,11 +96,13 @@ class Names:
     """Field names by their spelling: `plain` ones are copied, others need a look.
 
     `plain` maps a spelling to its lower case. `look(spelling)` classifies a spelling that is not
-    in `plain`, and remembers it there when it turns out to be plain. The memory is bounded.
+    in `plain`, and remembers it there when it turns out to be plain. `lines` maps whole field lines
+    that came before to their field: clients repeat most of them. Both memories are bounded, and no
+    line that may hold a secret is kept.
     `special` ones mean something to this hop; of the `single` ones only one may come.
     """
 
-    __slots__ = ("_seed", "marked", "plain", "single", "special")
+    __slots__ = ("_seed", "lines", "marked", "plain", "single", "special")
 
     def __init__(self, special: frozenset[bytes], single: frozenset[bytes]) -> None:
         self.special: Final = special | single
@@ -109,6 +114,15 @@ class Names:
             if lower not in self.special
         }
         self.plain: Final = dict(self._seed)
+        self.lines: Final[dict[bytes, tuple[bytes, bytes]]] = {}
+
+    def remember(self, line: bytes, field: tuple[bytes, bytes]) -> None:
+        """Keep the field that a well-formed line of a plain name is."""
+        if field[0] in _SECRET_NAMES:
+            return
+        if len(self.lines) >= _LINES_REMEMBERED_MAX:
+            self.lines.clear()
+        self.lines[line] = field
 
     def look(self, spelling: bytes) -> bytes | None:
         """Return the name in lower case, b"" for one to drop, None when it is not a token."""

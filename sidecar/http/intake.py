@@ -1,7 +1,8 @@
 """The reading side of one message body on a link: decode, bound, wake the reader.
 
 Invariants: at most `WAITING_BYTES_HIGH` (plus one read) wait here, then the link is paused; a
-fault is raised to the reader once everything before it has been taken, and is never swallowed.
+fault is raised to the reader once everything before it has been taken, and is never swallowed; a
+body with a fault is never complete, whatever comes after it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Intake:
     @property
     def complete(self) -> bool:
         """The whole body has been received."""
-        return self._decoder is None or self._decoder.done
+        return self._fault is None and (self._decoder is None or self._decoder.done)
 
     @property
     def waiting(self) -> bool:
@@ -53,6 +54,8 @@ class Intake:
         decoder = self._decoder
         if decoder is None or decoder.done:
             return data
+        if self._fault is not None:
+            return b""
         try:
             for chunk in decoder.feed(data):
                 self._chunks.append(chunk)
@@ -66,9 +69,9 @@ class Intake:
         return decoder.rest if decoder.done else b""
 
     def eof(self) -> None:
-        """The peer sends no more: a body framed by closing is complete, any other is broken."""
+        """The peer ended well: a body framed by closing is complete, any other is broken."""
         decoder = self._decoder
-        if decoder is None or decoder.done:
+        if decoder is None or decoder.done or self._fault is not None:
             return
         try:
             decoder.eof()
@@ -77,8 +80,8 @@ class Intake:
         self._wake()
 
     def fail(self, fault: Exception) -> None:
-        """No more will come; whoever reads learns why."""
-        if self._fault is None:
+        """No more will come; whoever reads learns why. A complete body stays complete."""
+        if not self.complete and self._fault is None:
             self._fault = fault
         self._wake()
 
@@ -109,10 +112,8 @@ class Intake:
             await self._waiter
 
     def lost(self) -> None:
-        """The connection is gone."""
-        self.eof()
-        if not self.complete:
-            self.fail(Reset("the connection is gone"))
+        """The connection is gone, which ends no body well."""
+        self.fail(Reset("the connection is gone"))
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -8,6 +8,7 @@ were complete.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -17,9 +18,13 @@ from sidecar.http.client import FINAL, ClientConnection
 from sidecar.http.head import Framing, Refused, ResponseHead
 from sidecar.http.http1 import encode_chunk, encode_last_chunk
 from sidecar.http.stream import Reset, Stream
+from sidecar.net.deadlines import NEVER
 
+CONTINUE: Final = 100
 SWITCHING_PROTOCOLS: Final = 101
 INTERIM_MAX: Final = 16
+
+log = logging.getLogger("narrowgate.relay")
 
 
 class Relay:
@@ -57,13 +62,13 @@ class Relay:
         stream, upstream = self._stream, self._upstream
         data = head + self._framed(prefix) if prefix else head
         pump: asyncio.Task[None] | None = None
+        stream.when_gone = upstream.abort
         if stream.complete:
             data += self._framed(stream.take()) + self._end()
             upstream.begin(stream.head.method, data, self._now_s() + self._first_byte_s)
         else:
             upstream.begin(stream.head.method, data, stream.deadline_s)
             pump = asyncio.get_running_loop().create_task(self._upload())
-        stream.when_gone = upstream.abort
         try:
             await self._respond(edit)
         finally:
@@ -95,12 +100,16 @@ class Relay:
             upstream.break_off(refused)
         except Reset:
             upstream.break_off(Refused(Reason.BODY_TRUNCATED, "the caller broke off its body"))
+        except Exception:
+            log.exception("an upload failed; its request is broken off")
+            upstream.break_off(Refused(Reason.INTERNAL, "the upload failed"))
 
     async def _respond(self, edit: Callable[[ResponseHead], None]) -> None:
         head = await self._final_head()
         edit(head)
         self.status = head.status
         stream, upstream = self._stream, self._upstream
+        upstream.deadline_s = NEVER  # a slow caller is not a silent destination
         stream.start(head)
         try:
             while not upstream.complete or upstream.waiting:
@@ -109,6 +118,7 @@ class Relay:
                     stream.flush()
                     upstream.deadline_s = self._now_s() + self._idle_s
                     chunk = await upstream.read()
+                    upstream.deadline_s = NEVER
                     if not chunk:
                         break
                 stream.write(chunk)
@@ -126,7 +136,7 @@ class Relay:
                 return head
             if head.status == SWITCHING_PROTOCOLS:
                 raise Refused(Reason.DESTINATION_MALFORMED, "101 for a request without Upgrade")
-            if head.status != 100:  # noqa: PLR2004 - we answer 100-continue ourselves
+            if head.status != CONTINUE:  # that is answered on this side, when the body is read
                 self._stream.interim(head)
         raise Refused(Reason.DESTINATION_MALFORMED, "too many interim responses")
 

@@ -8,12 +8,12 @@ connection is closed; a request that was refused by the codec never becomes a st
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
-from ca.spiffe.svid import SvidError
 from policy.reason import Reason
 from sidecar.http.exchange import Exchange
 from sidecar.http.head import Limits, Refused, RequestHead
@@ -28,6 +28,8 @@ from sidecar.net.tls import TlsFailure
 PIPELINED_BYTES_MAX: Final = 131_072
 
 Handler = Callable[[Exchange], Awaitable[None]]
+
+log = logging.getLogger("narrowgate.server")
 
 
 @dataclass
@@ -65,7 +67,8 @@ class Door:
     async def drained(self) -> None:
         """Wait until the last connection is gone."""
         while self.open:
-            self._emptied = asyncio.Event()
+            if self._emptied is None or self._emptied.is_set():
+                self._emptied = asyncio.Event()
             await self._emptied.wait()
 
     def left(self, connection: ServerConnection) -> None:
@@ -100,7 +103,7 @@ class ServerConnection(Link):
         """Bound the number of connections, then start."""
         door = self.door
         if len(door.open) >= door.connections_max or door.draining:
-            self.transport = transport  # type: ignore[assignment]
+            self.transport = cast(asyncio.Transport, transport)
             door.event(door.name, Reason.TOO_MANY.label)
             self.abort()
             return
@@ -116,7 +119,7 @@ class ServerConnection(Link):
         if door.admit is not None:
             try:
                 peer = door.admit(self.peer_certificate())
-            except (SvidError, Refused):
+            except (ValueError, Refused):  # an SvidError, or a key that no SVID has
                 door.event(door.name, Reason.PEER_UNVERIFIED.label)
                 self.close()
                 return
@@ -177,9 +180,18 @@ class ServerConnection(Link):
 
     # For the exchange and the door
 
+    def resume(self) -> None:
+        """Take input again, unless more than enough of it waits for its turn."""
+        exchange = self._exchange
+        full = len(self._buffer) > PIPELINED_BYTES_MAX
+        if not full or (exchange is not None and not exchange.intake.complete):
+            super().resume()
+
     def drain_idle(self) -> None:
         """Close now if no request is in flight; otherwise it closes after the response."""
-        if self._exchange is None and not self._buffer:
+        if self._exchange is not None:
+            self._exchange.draining = True
+        elif not self._buffer:
             self.close()
 
     # The loop
@@ -191,37 +203,43 @@ class ServerConnection(Link):
                 return
             try:
                 await self.door.handler(exchange)
+            except Exception:
+                log.exception("%s: a handler failed; its connection is closed", self.door.name)
+                self.door.event(self.door.name, Reason.INTERNAL.label)
+                exchange.reset()
             finally:
                 exchange.conclude()
             self._after(exchange)
 
     async def _arrived(self) -> Exchange | None:
-        while self._next is None:
-            if self.closed:
-                return None
+        while self._next is None and not self.closed:
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
         exchange, self._next = self._next, None
-        return exchange
+        return None if self.closed else exchange
 
     def _after(self, exchange: Exchange) -> None:
         self._exchange = None
         if self.closed:
             return
-        if not exchange.reusable or self._input_over or self.door.draining:
+        if not exchange.reusable or self.door.draining:
             self._leave(exchange)
             return
         self.deadline_s = self._deadlines.now_s + self.door.idle_s
-        self.resume()
         if self._buffer:
             self._parse()
+        self.resume()
+        if self._input_over and self._exchange is None:
+            self.close()
 
     def _leave(self, exchange: Exchange) -> None:
         """Close; a caller that is still sending is heard out, or it would lose our answer."""
-        if exchange.complete or self._input_over:
-            self.close()
-        else:
+        sending = not exchange.complete or self._paused or self._buffer
+        self._buffer.clear()
+        if sending and not self._input_over:
             self.linger()
+        else:
+            self.close()
 
     def _parse(self) -> None:
         try:
@@ -251,6 +269,8 @@ class ServerConnection(Link):
         if self._buffer and not exchange.intake.complete:
             rest = exchange.intake.feed(bytes(self._buffer))
             self._buffer[:] = rest
+        if self._input_over:
+            exchange.intake.eof()
         self._wake()
 
     def _refuse(self, refused: Refused) -> None:
@@ -260,7 +280,10 @@ class ServerConnection(Link):
         authenticated = self.facts is not None and self.facts.peer is not None
         self.door.event(self.door.name, refused.reason.label)
         self.write(refusal(refused.reason, authenticated=authenticated))
-        self.linger()
+        if self._input_over:
+            self.close()
+        else:
+            self.linger()
         self._wake()
 
     def _wake(self) -> None:

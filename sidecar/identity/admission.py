@@ -31,8 +31,6 @@ class Admission:
         if certificate is None:
             raise Refused(Reason.PEER_UNVERIFIED, "no certificate")
         peer = peer_of(certificate)
-        if peer.id.trust_domain not in self._mesh.trust.bundles:
-            raise Refused(Reason.PEER_UNVERIFIED, "another trust domain")
         self.check(peer, self._clock.time_s())
         return peer
 
@@ -44,10 +42,14 @@ class Admission:
         return peer
 
     def check(self, peer: Peer, now_s: float) -> None:
-        """Raise `Refused` when the peer's SVID has expired or was revoked."""
+        """Raise `Refused` when its SVID has expired or was revoked, or its domain is gone."""
         if now_s >= peer.not_after_s:
             raise Refused(Reason.PEER_EXPIRED, "the peer's SVID has expired")
-        revoked = self._mesh.trust.revocations
+        trust = self._mesh.trust
+        bundle = trust.bundles.get(peer.id.trust_domain)
+        if bundle is None or not bundle.x509_authorities:  # no keys: all of them are revoked
+            raise Refused(Reason.PEER_UNVERIFIED, "another trust domain, or none any more")
+        revoked = trust.revocations
         if (
             peer.serial in revoked.serials
             or peer.id in revoked.workloads

@@ -168,7 +168,8 @@ class IdentitySource:
         )
 
     def _mesh_changed(self, changed: frozenset[str]) -> None:
-        if "bundles" in changed and self._have:
+        # Without any root there is no context; `Admission` then refuses every peer.
+        if "bundles" in changed and self._have and self._mesh.bundle.x509_authorities:
             self._adopt(self.credentials)
 
     @asynccontextmanager

@@ -1,7 +1,8 @@
 """One coarse timer for every wait: no timer object per request.
 
-Whoever waits sets its `deadline_s` (loop time) and is looked at each `TICK_S`; a deadline is
-therefore late by at most one tick and never early. `NEVER` means that nothing is awaited.
+Whoever waits sets its `deadline_s` (loop time) and is looked at each `TICK_S`: a deadline is late
+by at most one tick. One that was counted from `now_s` may also be early by as much, because `now_s`
+is the time of the last tick. `NEVER` means that nothing is awaited.
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ class Entropy:
         self._used = 0
 
     def octets(self, count: int) -> bytes:
-        """`count` fresh random bytes, at most `POOL_BYTES`."""
+        """`count` fresh random bytes, at most `POOL_BYTES`. Raises `ValueError` for more."""
+        if not 0 <= count <= POOL_BYTES:
+            raise ValueError("so many random bytes at once are not given")
         if self._used + count > len(self._pool):
             self._pool = self._source(POOL_BYTES)
             self._used = 0

@@ -8,7 +8,10 @@ unwritten output are bounded (`pause()`, `blocked`).
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
+from contextlib import suppress
 from typing import Final, cast
 
 from sidecar.net.deadlines import NEVER, Deadlines
@@ -17,6 +20,8 @@ from sidecar.net.tls import Tls, TlsFailure
 WRITE_BYTES_HIGH: Final = 262_144
 CLOSE_S: Final = 5.0
 """How long a closing connection may take to swallow what was written."""
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER of zero seconds: closing sends RST and drops what was not sent."""
 
 
 class Link(asyncio.Protocol):
@@ -33,7 +38,7 @@ class Link(asyncio.Protocol):
         self.blocked = False
         self.closed = False
         self._paused = False
-        self._lingering = False
+        self._gone = False
         self._drained: asyncio.Future[None] | None = None
 
     # Events for the subclass.
@@ -47,6 +52,13 @@ class Link(asyncio.Protocol):
     def ended(self) -> None:
         """The peer sends no more."""
         self.close()
+
+    def cut(self) -> None:
+        """TCP ended without TLS's close_notify: a truncation, perhaps (RFC 8446 section 6.1).
+
+        Nothing whose end is the end of the connection is complete then. Otherwise as `ended`.
+        """
+        self.ended()
 
     def refused(self, failure: TlsFailure) -> None:
         """The peer's TLS was refused; the connection is closed already."""
@@ -99,15 +111,20 @@ class Link(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer half-closed TCP: with TLS that is the end, in plain text the input's end."""
-        if self._lingering or (self._tls is not None and not self._tls.established):
+        tls = self._tls
+        if self.closed or (tls is not None and not tls.established):
             return False
-        self.ended()
+        if tls is None:
+            self.ended()
+        elif not tls.closed:
+            self.cut()
         return not self.closed
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release everything that waits."""
         self.closed = True
         self.blocked = False
+        self._gone = True
         self._deadlines.discard(self)
         self._wake_drained()
         self.lost()
@@ -178,12 +195,14 @@ class Link(asyncio.Protocol):
             self.transport.write(self._tls.close())
         self.resume()
         self.closed = True
-        self._lingering = True
         self.deadline_s = self._deadlines.now_s + CLOSE_S
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
+        if not self.transport.can_write_eof():
             self.transport.close()
+            return
+        try:
+            self.transport.write_eof()
+        except OSError:  # the peer reset the connection, and the loop does not know it yet
+            self.abort()
 
     def abort_after_flush(self) -> None:
         """Close without TLS ceremony, after what was written has been sent."""
@@ -195,6 +214,12 @@ class Link(asyncio.Protocol):
     def abort(self) -> None:
         """Close now; the peer sees a reset, never a well-formed end."""
         self.closed = True
+        if self._gone:
+            return
+        # Without this an abort of all that was sent is a FIN, which ends an HTTP/1.0 body well.
+        if (connection := self.transport.get_extra_info("socket")) is not None:
+            with suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     def _flush(self) -> None:

@@ -1,4 +1,4 @@
-"""The network, injected: listening and connecting, so that the same path runs on a simulated one."""
+"""The network, injected: listening and connecting, so that a simulated one can take its place."""
 
 from __future__ import annotations
 
@@ -56,9 +56,13 @@ class LoopNetwork:
         """Accept at `host:port`; several workers share the port by SO_REUSEPORT."""
         try:
             listener = _bound(host, port, shared=self._shared)
-            return await asyncio.get_running_loop().create_server(
-                factory, sock=listener, backlog=BACKLOG
-            )
+            try:
+                return await asyncio.get_running_loop().create_server(
+                    factory, sock=listener, backlog=BACKLOG
+                )
+            except BaseException:
+                listener.close()
+                raise
         except OSError as error:
             raise ListenError(f"cannot listen on {host}:{port}: {_advice(error)}") from None
 
@@ -66,9 +70,13 @@ class LoopNetwork:
         """Accept at `path`; a socket left behind by an earlier run is replaced."""
         try:
             listener = _bound_unix(path)
-            return await asyncio.get_running_loop().create_unix_server(
-                factory, sock=listener, backlog=BACKLOG
-            )
+            try:
+                return await asyncio.get_running_loop().create_unix_server(
+                    factory, sock=listener, backlog=BACKLOG
+                )
+            except BaseException:
+                listener.close()
+                raise
         except OSError as error:
             raise ListenError(f"cannot listen on {path}: {_advice(error)}") from None
 
@@ -105,7 +113,8 @@ def _bound_unix(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     before = os.umask(0o177)
     try:
-        path.unlink(missing_ok=True)
+        if path.is_socket():
+            path.unlink()
         listener.setblocking(False)
         listener.bind(str(path))
     except OSError:
@@ -118,7 +127,7 @@ def _bound_unix(path: Path) -> socket.socket:
 
 def _advice(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "something else listens there; stop it or choose another address"
+        return "something else is there; stop or remove it, or choose another address"
     if error.errno == errno.EACCES:
         return "this user may not; choose a port above 1023 or grant CAP_NET_BIND_SERVICE"
     if error.errno == errno.EADDRNOTAVAIL:

@@ -48,6 +48,8 @@ class Pool(Generic[C]):
         idle = self._idle.get(key)
         while idle:
             connection = idle.pop()
+            if not idle:
+                del self._idle[key]
             if connection.reusable and usable(connection):
                 return connection
             connection.close()
@@ -55,12 +57,12 @@ class Pool(Generic[C]):
 
     def give_back(self, key: Key, connection: C) -> None:
         """Keep it for the next exchange, if it may be kept."""
-        idle = self._idle.setdefault(key, [])
+        idle = self._idle.get(key, ())
         if not connection.reusable or len(idle) >= self._idle_max:
             connection.close()
             return
         connection.deadline_s = self._deadlines.now_s + self._idle_s
-        idle.append(connection)
+        self._idle.setdefault(key, []).append(connection)
 
     def forget(self, key: Key, connection: C) -> None:
         """It closed while idle."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from contextlib import suppress
 from typing import Final
 
 RECORD_BYTES_MAX: Final = 262_144
@@ -41,9 +42,13 @@ class Tls:
     def feed(self, data: bytes) -> bytes:
         """Take ciphertext; return the plaintext that it completes, maybe empty.
 
+        What comes after the peer's close_notify is dropped (RFC 8446 section 6.1).
+
         Raises:
             TlsFailure: the handshake or a record is refused; send `output()` (the alert) and close.
         """
+        if self.closed:
+            return b""
         self._in.write(data)
         if not self.established:
             self._handshake()
@@ -62,10 +67,8 @@ class Tls:
 
     def close(self) -> bytes:
         """Return the close_notify alert (RFC 8446 section 6.1)."""
-        try:
-            self._object.unwrap()
-        except (ssl.SSLError, OSError, ValueError):
-            pass  # expected: the peer's own close_notify has not come yet
+        with suppress(ssl.SSLError, OSError, ValueError):
+            self._object.unwrap()  # it raises as long as the peer's own has not come
         return self.output()
 
     def peer_certificate(self) -> bytes | None:
@@ -149,6 +152,7 @@ def _load_chain(made: ssl.SSLContext, chain_pem: bytes, key_pem: bytes) -> None:
     descriptor = os.memfd_create("narrowgate", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, key_pem + b"\n" + chain_pem)
-        made.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        # The empty password: a locked key is an error, not a question on somebody's terminal.
+        made.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: "")
     finally:
         os.close(descriptor)

@@ -40,10 +40,12 @@ class Status:
     workers: int = 1
 
     def missing(self) -> list[str]:
-        """The inputs that never arrived."""
-        inputs = [name for name, age_s in self.ages_s.items() if age_s == inf]
+        """The inputs that never arrived, and `policy` when none is in force."""
+        inputs = {name for name, age_s in self.ages_s.items() if age_s == inf}
         if self.svid_expires_at_s is None:
-            inputs.append("svid")
+            inputs.add("svid")
+        if self.policy_revision is None:
+            inputs.add("policy")
         return sorted(inputs)
 
 

@@ -6,10 +6,17 @@ starts with `x-drill`. The ledger is judged by a real OPA.
 
 from __future__ import annotations
 
-from examples.commerce import opa
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from examples.commerce import opa, records
 from examples.commerce.client import Answer, get, plain
 from examples.commerce.mesh import Mesh
 from examples.commerce.scenarios.outcome import Group, Outcome, Scenario
+from examples.commerce.topology import POLICIES, spiffe_id
 
 
 def _health(mesh: Mesh, name: str, **fields: str) -> Answer:
@@ -35,9 +42,39 @@ def hanging(mesh: Mesh) -> Outcome:
     return Outcome("503 policy_timeout, then 200", _drill(mesh, "hang"))
 
 
+def unsafe_policy(mesh: Mesh) -> Outcome:
+    """A policy by which the engine could panic is refused; the old one stays."""
+    log = mesh.processes.log_path("notifications")
+    offset = records.size(log)
+    with _panicking_policy(mesh):
+        refused = records.await_line(log, "strings.count", offset)
+        after = _health(mesh, "notifications")
+    verdict = "refused" if "is refused" in refused else f"not refused ({refused})"
+    return Outcome("refused, 200", f"{verdict}, {after}")
+
+
 def panicking(mesh: Mesh) -> Outcome:
-    """The engine panics; the next decision is good."""
-    return Outcome("503 policy_crashed, then 200", _drill(mesh, "panic"))
+    """The same where nothing refuses it: the engine panics; the next decision is good."""
+    with _panicking_policy(mesh):
+        mesh.restart_sidecar("notifications", module="examples.commerce.reckless")
+        drilled = _drill(mesh, "panic")
+    mesh.restart_sidecar("notifications")
+    return Outcome("503 policy_crashed, then 200", drilled)
+
+
+@contextmanager
+def _panicking_policy(mesh: Mesh) -> Iterator[None]:
+    """Notifications has a policy that can be made to panic, and its own again afterwards."""
+    workload = spiffe_id("notifications")
+    with tempfile.TemporaryDirectory() as folder:
+        bad = Path(folder) / "notifications"
+        shutil.copytree(POLICIES / "notifications", bad)
+        shutil.copy(POLICIES / "drill" / "panic.rego", bad)
+        mesh.ca("policy", "set", "--id", workload, str(bad))
+    try:
+        yield
+    finally:
+        mesh.ca("policy", "set", "--id", workload, str(POLICIES / "notifications"))
 
 
 def opa_killed(mesh: Mesh) -> Outcome:
@@ -87,6 +124,7 @@ GROUP = Group(
     [
         failing,
         hanging,
+        unsafe_policy,
         panicking,
         _needing_opa(opa_killed),
         _needing_opa(nothing_written_without_opa),

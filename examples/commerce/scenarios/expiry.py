@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from examples.commerce.attacker import Loot
-from examples.commerce.client import Answer, get, post
+from examples.commerce.client import Answer, ask, get, post
 from examples.commerce.mesh import INTRUDER, Mesh
 from examples.commerce.scenarios.outcome import Group, Outcome
 from examples.commerce.scenarios.theft import ledger_entry, stolen
@@ -50,14 +50,22 @@ def revoked_transaction(mesh: Mesh) -> Outcome:
 
 
 def revoked_identity(mesh: Mesh) -> Outcome:
-    """An SVID that the operator revokes by its serial number."""
+    """An SVID that the operator revokes: on an open connection, and on a new one."""
     leaver = mesh.fresh_identity(INTRUDER)
     port = mesh.places["orders"].inbound
-    before = leaver.call(port, get("/healthz"))
-    mesh.ca("revoke", "--serial", leaver.serial)
-    after = mesh.until(lambda: leaver.call(port, get("/healthz")), "403 peer_revoked")
-    expected = "403 policy_denied, then 403 peer_revoked"
-    return Outcome(expected, f"{before}, then {after}")
+    connection = leaver.connect(port)
+    try:
+        before = ask(connection, get("/healthz"))
+        mesh.ca("revoke", "--serial", leaver.serial)
+        last = mesh.until(
+            lambda: ask(connection, get("/healthz")), "403 peer_revoked", log="orders"
+        )
+        after = mesh.explain(last, "orders")
+    finally:
+        connection.close()
+    anew = leaver.call(port, get("/healthz"))
+    expected = "403 policy_denied, then 403 peer_revoked, anew closed unanswered"
+    return Outcome(expected, f"{before}, then {after}, anew {anew}")
 
 
 GROUP = Group(

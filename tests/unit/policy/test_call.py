@@ -17,7 +17,7 @@ def test_a_grant_shows_no_token(grant: Grant) -> None:
 
 def test_a_grant_is_immutable(grant: Grant) -> None:
     with pytest.raises(AttributeError):
-        grant.scope = frozenset({"admin"})  # type: ignore[misc]
+        grant.scope = frozenset({"admin"})
     with pytest.raises(AttributeError):
         del grant.scope
 

@@ -78,7 +78,9 @@ def test_protected_and_malformed_names_are_refused(name: str, key: str) -> None:
         edits({key: value})
 
 
-@pytest.mark.parametrize("name", ["authorization", "x-forwarded-for", "Forwarded", "x-original-url"])
+@pytest.mark.parametrize(
+    "name", ["authorization", "x-forwarded-for", "Forwarded", "x-original-url"]
+)
 def test_what_speaks_for_others_is_removed_but_never_set(name: str) -> None:
     with pytest.raises(ObligationError):
         edits({"headers": {name: "x"}})

@@ -20,7 +20,8 @@ def test_true_allows() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [1, 1.0, "true", [True], None, {}, {"allow": True}, {"allowed": 1}, {"allowed": "true"}]
+    "answer",
+    [1, 1.0, "true", [True], None, {}, {"allow": True}, {"allowed": 1}, {"allowed": "true"}],
 )
 def test_nothing_that_is_nearly_true_allows(answer: object) -> None:
     assert refusal(answer).reason is Reason.POLICY_MALFORMED
@@ -58,8 +59,10 @@ def test_a_denial_with_a_bad_body_is_refused(body: object) -> None:
 
 
 def test_our_obligations() -> None:
-    verdict = read({"allowed": True, "narrowgate": {"scope": ["a", "b"], "deadline": 1, "guards": []}})
-    assert verdict.scope == {"a", "b"}
+    verdict = read(
+        {"allowed": True, "narrowgate": {"scope": ["a", "b"], "deadline": 1, "guards": []}}
+    )
+    assert verdict.scope == frozenset({"a", "b"})
     assert verdict.deadline_s == 1.0
 
 

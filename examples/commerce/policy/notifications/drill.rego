@@ -1,33 +1,23 @@
 # The demo's fire drill: a caller may ask, with `x-drill`, for a decision that goes wrong.
-# Nothing real has this. It shows what a gate does with a policy that fails, loops or panics.
+# Nothing real has this. It shows what a gate does with a policy that fails or never ends.
 package shop.drill
 
 import rego.v1
 
-asked := input.attributes.request.http.headers["x-drill"]
+asked := object.get(input.attributes.request.http.headers, "x-drill", "none")
 
-survived if not asked
+survived if asked == "none"
 
-# A complete rule with two values is an error in every engine.
+# A text that is no JSON is an error here; OPA alone would call it undefined.
 survived if {
 	asked == "error"
-	two_values == 1
+	json.unmarshal("{") == {}
 }
 
-two_values := 1 if asked == "error"
-
-two_values := 2 if startswith(asked, "err")
-
-# Sixteen million steps to nowhere.
+# A million steps to nowhere.
 survived if {
 	asked == "hang"
-	some i in numbers.range(1, 4000)
-	some j in numbers.range(1, 4000)
-	i * j == -1
-}
-
-# Counting the empty string makes the embedded engine (regorus 0.13) panic.
-survived if {
-	startswith(asked, "panic")
-	strings.count("drill", trim_prefix(asked, "panic")) > 0
+	some i in numbers.range(1, 1000)
+	some j in numbers.range(1, 1000)
+	i + j == -1
 }
