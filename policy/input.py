@@ -45,6 +45,7 @@ class Needs:
         headers: lower-case names, `None` for all of them.
         path, query, parsed_body, raw_body, truncated: the values of those names.
         token, time, addresses: our token, the time of the request, the socket addresses.
+        facts: which of the small facts (`FACTS`, among them the token's claims) it reads.
         everything: the policy reads its input as a whole.
     """
 
@@ -57,6 +58,7 @@ class Needs:
     token: bool = False
     time: bool = False
     addresses: bool = False
+    facts: frozenset[str] = _NONE
     everything: bool = False
 
     @property
@@ -77,11 +79,17 @@ class Needs:
             token=self.token or other.token,
             time=self.time or other.time,
             addresses=self.addresses or other.addresses,
+            facts=self.facts | other.facts,
             everything=self.everything or other.everything,
         )
 
 
-EVERYTHING: Final = Needs(None, True, True, True, True, True, True, True, True, True)
+CLAIMS: Final = ("txn", "sub", "scope", "req_wl", "hops", "exp", "tctx")
+FACTS: Final = frozenset(
+    "source destination id method target protocol host size metadata version"
+    " gate identity onward context posture".split()
+).union(CLAIMS)
+EVERYTHING: Final = Needs(None, True, True, True, True, True, True, True, True, FACTS, True)
 
 
 def document(call: Call, grant: Grant | None, posture: Posture, needs: Needs) -> bytes:
@@ -90,41 +98,33 @@ def document(call: Call, grant: Grant | None, posture: Posture, needs: Needs) ->
     Raises:
         Unreadable: the policy needs something that cannot be shown to it faithfully.
     """
-    http: dict[str, object] = {
-        "id": call.id,
-        "method": call.method,
-        "path": call.target,
-        "protocol": call.protocol,
-    }
-    if call.host:
-        http["host"] = call.host
-    if call.size:
-        http["size"] = str(call.size)
-    names = needs.headers
-    if names is None or names:
-        http["headers"] = _headers(call, names)
-    request: dict[str, object] = {"http": http}
+    facts = needs.facts
+    http = _http(call, needs)
+    request: dict[str, object] = {"http": http} if http or needs.body else {}
     if needs.time:
         request["time"] = _timestamp(call.time_s)
     source: dict[str, object] = {}
     destination: dict[str, object] = {}
-    if call.source is not None:
+    if call.source is not None and "source" in facts:
         source["principal"] = call.source.uri
-    if call.destination is not None:
+    if call.destination is not None and "destination" in facts:
         destination["principal"] = call.destination.uri
     if needs.addresses:
         source["address"] = _address(call.source_address)
         destination["address"] = _address(call.destination_address)
+    attributes: dict[str, object] = {
+        "source": source,
+        "destination": destination,
+        "request": request,
+    }
+    if "metadata" in facts:
+        attributes["metadataContext"] = {}
     value: dict[str, object] = {
-        "attributes": {
-            "source": source,
-            "destination": destination,
-            "request": request,
-            "metadataContext": {},
-        },
-        "version": _VERSION,
+        "attributes": attributes,
         "narrowgate": _ours(call, grant, posture, needs),
     }
+    if "version" in facts:
+        value["version"] = _VERSION
     if needs.path:
         value["parsed_path"] = _parsed_path(call.path)
     if needs.query:
@@ -134,34 +134,73 @@ def document(call: Call, grant: Grant | None, posture: Posture, needs: Needs) ->
     return orjson.dumps(value)
 
 
+def _http(call: Call, needs: Needs) -> dict[str, object]:
+    facts = needs.facts
+    http: dict[str, object] = {}
+    if "method" in facts:
+        http["method"] = call.method
+    if "target" in facts:
+        http["path"] = call.target
+    if "id" in facts:
+        http["id"] = call.id
+    if "protocol" in facts:
+        http["protocol"] = call.protocol
+    if call.host and "host" in facts:
+        http["host"] = call.host
+    if call.size and "size" in facts:
+        http["size"] = str(call.size)
+    names = needs.headers
+    if names is None or names:
+        http["headers"] = _headers(call, names)
+    return http
+
+
 def _ours(call: Call, grant: Grant | None, posture: Posture, needs: Needs) -> dict[str, object]:
-    peer = call.source
-    workload = call.destination
-    host, port = call.destination_address
-    return {
-        "gate": call.gate.value,
-        "identity": {"self": call.workload.uri, "peer": None if peer is None else peer.uri},
-        "token": _token(grant) if needs.token and grant is not None else None,
-        "destination": {
+    """Our key. Without a grant there is no `token` at all: undefined, so nothing can hold of it."""
+    facts = needs.facts
+    ours: dict[str, object] = {}
+    if "gate" in facts:
+        ours["gate"] = call.gate
+    if "posture" in facts:
+        ours["posture"] = posture
+    if needs.token and grant is not None:
+        ours["token"] = _token(grant, facts)
+    if "identity" in facts:
+        peer = call.source
+        ours["identity"] = {
+            "self": call.workload.uri,
+            "peer": None if peer is None else peer.uri,
+        }
+    if "onward" in facts:
+        workload = call.destination
+        host, port = call.destination_address
+        ours["destination"] = {
             "workload": None if workload is None else workload.uri,
             "host": host,
             "port": port,
-        },
-        "context": {},
-        "posture": posture.value,
-    }
+        }
+    if "context" in facts:
+        ours["context"] = {}
+    return ours
 
 
-def _token(grant: Grant) -> dict[str, object]:
-    return {
-        "txn": grant.txn,
-        "sub": grant.subject,
-        "scope": sorted(grant.scope),
-        "req_wl": grant.requesting_workload.uri,
-        "hops": [hop.uri for hop in grant.hops],
-        "exp": grant.expires_at_s,
-        "tctx": dict(grant.context),
-    }
+def _token(grant: Grant, facts: frozenset[str]) -> dict[str, object]:
+    token: dict[str, object] = {}
+    if "scope" in facts:
+        token["scope"] = sorted(grant.scope)
+    if "txn" in facts:
+        token["txn"] = grant.txn
+    if "sub" in facts:
+        token["sub"] = grant.subject
+    if "req_wl" in facts:
+        token["req_wl"] = grant.requesting_workload.uri
+    if "hops" in facts:
+        token["hops"] = [hop.uri for hop in grant.hops]
+    if "exp" in facts:
+        token["exp"] = grant.expires_at_s
+    if "tctx" in facts:
+        token["tctx"] = dict(grant.context)
+    return token
 
 
 def _address(address: tuple[str, int]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from policy.bundle import PolicyBundle, Problem
-from policy.input import Needs
+from policy.input import CLAIMS, Needs
 from policy.syntax import (
     SCALARS,
     Head,
@@ -26,6 +26,25 @@ from policy.syntax import (
 )
 from policy.vocabulary import GUARDS, complaint
 
+_STRAIGHT: Final = SCALARS | {
+    "ArithExpr",
+    "Array",
+    "AssignExpr",
+    "BinExpr",
+    "BoolExpr",
+    "Call",
+    "Compr",  # a rule's head; comprehensions are ArrayCompr, SetCompr and ObjectCompr
+    "Default",
+    "Expr",
+    "Membership",
+    "NotExpr",
+    "Object",
+    "RefDot",
+    "Set",
+    "Spec",
+    "UnaryExpr",
+    "Var",
+}
 _REFERENCES: Final = frozenset({"RefDot", "RefBrack"})
 _HEADERS: Final = ("attributes", "request", "http", "headers")
 _FEATURES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
@@ -38,6 +57,24 @@ _FEATURES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "time": (("attributes", "request", "time"),),
     "addresses": (("attributes", "source", "address"), ("attributes", "destination", "address")),
     "everything": ((),),
+}
+_FACTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "source": ("attributes", "source", "principal"),
+    "destination": ("attributes", "destination", "principal"),
+    "id": ("attributes", "request", "http", "id"),
+    "method": ("attributes", "request", "http", "method"),
+    "target": ("attributes", "request", "http", "path"),
+    "protocol": ("attributes", "request", "http", "protocol"),
+    "host": ("attributes", "request", "http", "host"),
+    "size": ("attributes", "request", "http", "size"),
+    "metadata": ("attributes", "metadataContext"),
+    "version": ("version",),
+    "gate": ("narrowgate", "gate"),
+    "identity": ("narrowgate", "identity"),
+    "onward": ("narrowgate", "destination"),
+    "context": ("narrowgate", "context"),
+    "posture": ("narrowgate", "posture"),
+    **{claim: ("narrowgate", "token", claim) for claim in CLAIMS},
 }
 
 
@@ -178,6 +215,26 @@ def is_object(modules: Sequence[Module], decision: tuple[str, ...]) -> bool:
     return "object" in _forms(modules, decision)
 
 
+def straight(modules: Sequence[Module]) -> bool:
+    """Whether evaluating `modules` cannot loop: no iteration, no function, no free index.
+
+    The list is of the forms that are known to be straight; any other form is a loop.
+    """
+    return all(
+        _straight(kind, content)
+        for module in modules
+        for rule in module.rules
+        for kind, content in walk(rule)
+        if kind[:1].isupper()
+    )
+
+
+def _straight(kind: str, content: Mapping[str, Any]) -> bool:
+    if kind == "RefBrack":
+        return kind_of(content["index"])[0] in SCALARS
+    return kind in _STRAIGHT
+
+
 def guards(modules: Sequence[Module]) -> bytes | None:
     """A pattern for the documents on which a function in use is inexact; `None` for none."""
     used = {
@@ -211,7 +268,8 @@ def _need(path: tuple[str, ...]) -> Needs:
     if _touches(path, _HEADERS):
         longer = len(path) > len(_HEADERS)
         headers = frozenset({path[len(_HEADERS)]}) if longer else None
-    return Needs(headers=headers, everything=not path, **flags)
+    facts = frozenset(name for name, fact in _FACTS.items() if _touches(path, fact))
+    return Needs(headers=headers, facts=facts, everything=not path, **flags)
 
 
 def _touches(path: tuple[str, ...], feature: tuple[str, ...]) -> bool:

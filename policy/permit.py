@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, final
 
 from policy.call import Call, Field, Gate, Grant, Posture
-from policy.engines import UNDEFINED, Engine, EngineFault
+from policy.engines import UNDEFINED, Engine, EngineFault, InlineEngine
 from policy.input import Needs, Unreadable, document
 from policy.obligations import apply
 from policy.reason import Reason
 from policy.verdict import Refusal, Verdict, read
 
 _EMPTY: Final[frozenset[str]] = frozenset()
+_NORMAL: Final = Posture.NORMAL
+_INBOUND: Final = Gate.INBOUND
 
 
 class _Sealed(type):
@@ -141,7 +143,9 @@ class Judge:
         if not timeout_s > 0:
             raise ValueError("timeout_s must be positive")
         self._timeout_s: Final = timeout_s
-        self._engine = engine
+        self._engine: Engine | None = None
+        self._inline: InlineEngine | None = None
+        self.swap(engine)
 
     @property
     def needs(self) -> Needs:
@@ -159,6 +163,7 @@ class Judge:
         Decisions that are under way end with the engine they began with.
         """
         old, self._engine = self._engine, engine
+        self._inline = engine if isinstance(engine, InlineEngine) else None
         return old
 
     async def decide(self, call: Call, grant: Grant | None, posture: Posture) -> Permit | Denial:
@@ -167,6 +172,10 @@ class Judge:
         Never raises, except `CancelledError`, `KeyboardInterrupt` and `SystemExit`.
         """
         try:
+            inline = self._inline
+            if inline is not None and posture is _NORMAL:
+                text = document(call, grant, posture, inline.needs)
+                return _mint(call, grant, _verdict(inline.answer(text)))
             return await self._decide(self._engine, call, grant, posture)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
@@ -183,20 +192,23 @@ class Judge:
         verdicts = [await self._ask(engine, call, grant, Posture.NORMAL)]
         if posture is Posture.DEGRADED:
             verdicts.append(await self._ask(engine, call, grant, Posture.DEGRADED))
-        return _mint(call, grant, verdicts)
+        return _mint(call, grant, *verdicts)
 
     async def _ask(
         self, engine: Engine, call: Call, grant: Grant | None, posture: Posture
     ) -> Verdict:
         text = document(call, grant, posture, engine.needs)
-        if getattr(engine, "inline", False):
-            answer = await engine.evaluate(text)
-        else:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await engine.evaluate(text)
-        if answer is UNDEFINED:
-            raise Refusal(Reason.POLICY_UNDEFINED)
-        return read(answer)
+        if isinstance(engine, InlineEngine):
+            return _verdict(engine.answer(text))
+        async with asyncio.timeout(self._timeout_s):
+            return _verdict(await engine.evaluate(text))
+
+
+def _verdict(answer: object) -> Verdict:
+    """The allow in an engine's answer. Raises `Refusal`."""
+    if answer is UNDEFINED:
+        raise Refusal(Reason.POLICY_UNDEFINED)
+    return read(answer)
 
 
 def _denial(decision_id: str, error: BaseException) -> Denial:
@@ -215,7 +227,7 @@ def _denial(decision_id: str, error: BaseException) -> Denial:
             return Denial.of(Reason.POLICY_CRASHED, decision_id, type(error).__name__)
 
 
-def _mint(call: Call, grant: Grant | None, verdicts: list[Verdict]) -> Permit:
+def _mint(call: Call, grant: Grant | None, *verdicts: Verdict) -> Permit:
     """Join the allows of `verdicts` into one permit.
 
     Raises:
@@ -250,7 +262,7 @@ def _scope(gate: Gate, grant: Grant | None, verdict: Verdict) -> frozenset[str]:
     """What `verdict` hands on. No obligation: all inbound, nothing outbound (rule 2)."""
     held = _EMPTY if grant is None else grant.scope
     if verdict.scope is None:
-        return held if gate is Gate.INBOUND else _EMPTY
+        return held if gate is _INBOUND else _EMPTY
     if not verdict.scope <= held:
         raise Refusal(Reason.SCOPE_WIDENED, "policy hands on scope that is not held")
     return verdict.scope

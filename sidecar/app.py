@@ -12,6 +12,7 @@ import faulthandler
 import logging
 import signal
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,7 @@ from sidecar.identity.admission import Admission
 from sidecar.identity.credentials import Credentials, CredentialsError
 from sidecar.identity.source import IdentitySource
 from sidecar.inbound import InboundGate
-from sidecar.net.clock import SystemClock
+from sidecar.net.clock import Clock, SystemClock
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.entropy import Entropy
 from sidecar.net.network import ListenError, Listening, LoopNetwork, Network
@@ -59,6 +60,8 @@ from sidecar.upstreams import Upstreams
 AUTHORITY_ANSWER_S: Final = 5.0
 HANG_S: Final = 10.0
 """A loop that stands still for this long is killed."""
+REUSE_S: Final = 1.0
+"""How much longer the SVIDs behind an idle connection must live for it to be used again."""
 REARM_TICKS: Final = 8
 FLUSH_TICKS: Final = 2
 
@@ -67,6 +70,19 @@ log = logging.getLogger("narrowgate")
 
 class StartError(Exception):
     """The sidecar cannot start; the text says what to do."""
+
+
+class _Early:
+    """The clock that idle connections are judged by: an SVID that ends before the request arrives
+    would be refused at the other end."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.drift_s = clock.drift_s
+        self.follow = clock.follow
+
+    def time_s(self) -> float:
+        return self._clock.time_s() + REUSE_S
 
 
 class Worker:
@@ -230,9 +246,7 @@ class Worker:
         where = config.inbound.listen
         await self._listen(self._inbound, where.host, where.port)
         where = config.outbound.listen
-        self._way_out = await self.network.listen(
-            self._outbound.connection, where.host, where.port
-        )
+        self._way_out = await self.network.listen(self._outbound.connection, where.host, where.port)
         self._listening.append(self._way_out)
         self.gates_open = True
         log.info("gates are open for %s", config.workload)
@@ -335,8 +349,8 @@ class Worker:
         return Upstreams(
             self.network,
             self.deadlines,
-            self.limits,
-            self.clock,
+            replace(self.limits, body_bytes_max=None),  # that bound is for requests
+            _Early(self.clock),
             self.admission,
             self.identity,
             connect_s=times.connect_s,

@@ -140,15 +140,17 @@ class InboundGate(Path):
         grant = passage.grant
         if grant is not None:
             grant = grant.narrowed(permit.scope)
-        trace = found.traceparent if trace_id(found.traceparent) else self._new_trace()
-        handle = self._handles.open(grant, trace_id=trace_id(trace), now_s=passage.now_s)
+        trace, trace_name = found.traceparent, trace_id(found.traceparent)
+        if trace_name is None:
+            trace, trace_name = self._new_trace()
+        handle = self._handles.open(grant, trace_id=trace_name, now_s=passage.now_s)
         try:
             added = self._own_fields(stream, trace, found.tracestate, handle)
             upstream = await around.upstreams.application(self._application, fresh=attempt > 0)
             try:
                 await self._send(permit, stream, passage, upstream, added)
-            except Refused:
-                if not may_try_again(stream, upstream, permit, attempt):
+            except Refused as fault:
+                if not may_try_again(stream, upstream, permit, attempt, fault):
                     raise
                 return False
             around.upstreams.give_back(upstream)
@@ -180,9 +182,10 @@ class InboundGate(Path):
         me = self.around.mesh.workload.uri
         return f"By={me};Hash={certificate_hash};URI={peer.uri}".encode("ascii")
 
-    def _new_trace(self) -> bytes:
+    def _new_trace(self) -> tuple[bytes, str]:
+        """A fresh `traceparent` and its trace id (W3C Trace Context section 3.2)."""
         octets = self.around.entropy.octets(24).hex()
-        return f"00-{octets[:32]}-{octets[32:]}-00".encode("ascii")
+        return f"00-{octets[:32]}-{octets[32:]}-00".encode("ascii"), octets[:32]
 
     def _may_learn(self, passage: Passage) -> bool:
         """At the edge nobody authenticated unless their credential was good."""

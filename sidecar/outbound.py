@@ -69,12 +69,9 @@ class OutboundGate(Path):
 
     async def _correlate(self, found: Carried, now_s: float) -> Grant | None:
         """The grant of the inbound call that this one belongs to; None: workload identity only."""
-        grant = None
-        for candidate in (as_handle(found.request_id), state_handle(found.tracestate)):
-            if candidate is not None and grant is None:
-                grant = self._handles.find(candidate, now_s)
-                if grant is None and self._siblings is not None:
-                    grant = await self._siblings.find(candidate, now_s)
+        grant = await self._of_handle(as_handle(found.request_id), now_s)
+        if grant is None and found.tracestate:
+            grant = await self._of_handle(state_handle(found.tracestate), now_s)
         trace = trace_id(found.traceparent) if grant is None else None
         if trace is not None:
             if self._siblings is not None:
@@ -83,6 +80,14 @@ class OutboundGate(Path):
                 grant = self._handles.by_trace(trace, now_s)
         if grant is not None and now_s >= grant.expires_at_s:
             raise TokenRefused(Reason.TOKEN_EXPIRED, "the grant of the inbound call")
+        return grant
+
+    async def _of_handle(self, handle: str | None, now_s: float) -> Grant | None:
+        if handle is None:
+            return None
+        grant = self._handles.find(handle, now_s)
+        if grant is None and self._siblings is not None:
+            grant = await self._siblings.find(handle, now_s)
         return grant
 
     async def _attempts(
@@ -109,8 +114,8 @@ class OutboundGate(Path):
                 continue
             try:
                 await self._send(permit, stream, passage, upstream, added)
-            except Refused:
-                if not may_try_again(stream, upstream, permit, attempt):
+            except Refused as fault:
+                if not may_try_again(stream, upstream, permit, attempt, fault):
                     raise
                 continue
             around.upstreams.give_back(upstream)

@@ -22,7 +22,7 @@ from policy.permit import Denial, Judge, Permit
 from policy.reason import Reason
 from sidecar.control.mesh import Mesh
 from sidecar.http.client import ClientConnection
-from sidecar.http.head import Framing, Refused, ResponseHead
+from sidecar.http.head import BY_LENGTH, UNFRAMED, Framing, Refused, ResponseHead
 from sidecar.http.http1 import encode_request
 from sidecar.http.refusal import answer
 from sidecar.http.relay import Relay
@@ -122,7 +122,7 @@ class Path:
 
     async def _buffer(self, stream: Stream, passage: Passage, needs: Needs) -> None:
         """Read the body that policy wants to see; a longer one is refused unread."""
-        if not needs.body or stream.head.framing is Framing.NONE:
+        if not needs.body or stream.head.framing is UNFRAMED:
             passage.body = b"" if needs.body else None
             return
         bound = self.around.buffered_body_bytes_max
@@ -241,10 +241,16 @@ class Path:
         raise NotImplementedError
 
 
-def may_try_again(stream: Stream, upstream: ClientConnection, permit: Permit, attempt: int) -> bool:
-    """Whether a failed exchange may be tried once more: nothing was answered, nothing is lost."""
+def may_try_again(
+    stream: Stream, upstream: ClientConnection, permit: Permit, attempt: int, fault: Refused
+) -> bool:
+    """Whether a failed exchange may be tried once more.
+
+    It broke off (a timeout is an answer of sorts), nothing was answered and nothing is lost.
+    """
     return (
         attempt < ATTEMPTS_MAX - 1
+        and fault.reason is Reason.DESTINATION_RESET
         and upstream.reused
         and not upstream.answered
         and not stream.started
@@ -255,9 +261,9 @@ def may_try_again(stream: Stream, upstream: ClientConnection, permit: Permit, at
 
 
 def _size(framing: Framing, length: int) -> int:
-    if framing is Framing.LENGTH:
+    if framing is BY_LENGTH:
         return length
-    return 0 if framing is Framing.NONE else -1
+    return 0 if framing is UNFRAMED else -1
 
 
 def _editor(added: tuple[Field, ...]) -> Callable[[ResponseHead], None]:

@@ -1,7 +1,9 @@
 """The policy in force: compiled when it arrives, activated for both gates at once or not at all.
 
 Invariants: a bundle that does not compile for both decisions changes nothing, whatever was in force
-stays; with nothing in force every decision is denied; each judge swaps between two decisions.
+stays; with nothing in force every decision is denied; each judge swaps between two decisions. An
+engine that could not be asked (an OPA that is not up yet) is asked again, a bundle that does not
+compile is not.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from policy.bundle import PolicyBundle, PolicyError
 from policy.engines import Engine, EngineFault
@@ -16,8 +19,11 @@ from policy.permit import Judge
 
 log = logging.getLogger("narrowgate.policy")
 
+AGAIN_S: Final = 1.0
+"""How long to wait before an engine that could not be asked is asked again."""
+
 Compile = Callable[[PolicyBundle, str], Awaitable[Engine]]
-"""Makes an engine for a bundle and a decision. Raises `PolicyError`."""
+"""Makes an engine for a bundle and a decision. Raises `PolicyError`, or `EngineFault` for now."""
 
 
 class Policies:
@@ -44,7 +50,7 @@ class Policies:
             self._task = asyncio.get_running_loop().create_task(self._activate_latest())
 
     async def settled(self) -> None:
-        """Wait until the last offer was activated or refused."""
+        """Wait until the last offer was activated or refused for good."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -58,29 +64,35 @@ class Policies:
     async def _activate_latest(self) -> None:
         while True:
             bundle = self._latest
-            await self._activate(bundle)
-            if bundle is self._latest:
+            settled = await self._activate(bundle)
+            if bundle is not self._latest:
+                continue
+            if settled:
                 return
+            await asyncio.sleep(AGAIN_S)
 
-    async def _activate(self, bundle: PolicyBundle | None) -> None:
+    async def _activate(self, bundle: PolicyBundle | None) -> bool:
+        """Activate or refuse `bundle`; whether that is the last word on it."""
         if bundle is None:
             await self._swap([None] * len(self._judges))
             self.revision = ""
-            return
+            return True
         if bundle.revision == self.revision:
-            return
+            return True
         engines: list[Engine | None] = []
         try:
             for _, decision in self._judges:
                 engines.append(await self._compile(bundle, decision))
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            await _close(engines)
             raise
         except BaseException as error:  # whatever it is (a Rust panic too), the old one stays
             await self._refuse(bundle, engines, error)
-            return
+            return not isinstance(error, EngineFault)
         await self._swap(engines)
         self.revision = bundle.revision
         log.info("policy %s is in force", bundle.revision[:12])
+        return True
 
     async def _refuse(
         self, bundle: PolicyBundle, engines: list[Engine | None], error: BaseException
@@ -89,13 +101,14 @@ class Policies:
         names = bundle.revision[:12], self.revision[:12] or "nothing"
         known = isinstance(error, PolicyError | EngineFault)
         log.error("policy %s is refused, %s stays: %s", *names, error, exc_info=not known)
-        for engine in engines:
-            if engine is not None:
-                await engine.close()
+        await _close(engines)
 
     async def _swap(self, engines: list[Engine | None]) -> None:
         pairs = zip(self._judges, engines, strict=True)
-        old = [judge.swap(engine) for (judge, _), engine in pairs]  # both gates, then the rest
-        for engine in old:
-            if engine is not None:
-                await engine.close()
+        await _close([judge.swap(engine) for (judge, _), engine in pairs])  # first both gates
+
+
+async def _close(engines: list[Engine | None]) -> None:
+    for engine in engines:
+        if engine is not None:
+            await engine.close()

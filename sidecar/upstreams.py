@@ -74,7 +74,7 @@ class Upstreams:
         self, destination: SpiffeId, endpoint: Address, *, fresh: bool
     ) -> ClientConnection:
         """A connection to an inbound gate of `destination`. Raises `Refused`."""
-        key = (destination, endpoint)
+        key = (destination.uri, endpoint)
         if not fresh and (idle := self.pool.take(key, self._still_good)) is not None:
             return self._reused(idle)
         admit = partial(self._admission.admit_only, destination)

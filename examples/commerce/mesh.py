@@ -30,13 +30,15 @@ from examples.commerce.topology import (
     ISSUER,
     KIOSK_SVID_LIFETIME_S,
     POLICIES,
+    PORTS_EACH,
     ROOT_LIFETIME_S,
     SERVICES,
     TRUST_DOMAIN,
-    free_ports,
+    held_ports,
     places,
     spiffe_id,
 )
+from sidecar.cli import INTERRUPTED, SUCCESS, USAGE
 from sidecar.cli import main as narrowgate
 
 START_S = 30.0
@@ -63,8 +65,10 @@ class Mesh:
             made = tempfile.TemporaryDirectory(prefix="narrowgate-", ignore_cleanup_errors=True)
             folder = Path(self._exit.enter_context(made))
         self.folder = folder
-        self.places = places((*SERVICES, KIOSK))
-        self._authority_port = free_ports(1)[0]
+        names = (*SERVICES, KIOSK)
+        ports = self._exit.enter_context(held_ports(PORTS_EACH * len(names) + 1))
+        self._authority_port = ports.pop()
+        self.places = places(names, ports)
         self.around = Surroundings(folder, self._authority_port, folder / "authority.sock")
         self.processes = self._exit.enter_context(Processes(folder / "logs"))
         self.provider = IdentityProvider(ISSUER, AUDIENCE)
@@ -161,10 +165,12 @@ class Mesh:
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             try:
-                done = narrowgate(["ca", *arguments, "--state", str(self._state)]) == 0
+                code = narrowgate(["ca", *arguments, "--state", str(self._state)])
             except SystemExit:  # the command line was not understood
-                done = False
-        if not done:
+                code = USAGE
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code != SUCCESS:
             raise CommandFailed(f"narrowgate ca {arguments[0]}: {err.getvalue().strip()}")
         return out.getvalue()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,7 +81,25 @@ def free_ports(count: int) -> list[int]:
             probe.close()
 
 
-def places(names: tuple[str, ...]) -> dict[str, Place]:
-    """A place with its own six ports for every name."""
-    ports = iter(free_ports(6 * len(names)))
-    return {name: Place(name, *(next(ports) for _ in range(6))) for name in names}
+@contextmanager
+def held_ports(count: int) -> Iterator[list[int]]:
+    """Free ports that stay ours: nobody is given one who does not ask for it by its number.
+
+    They are bound and do not listen, so a server that reuses the address, as servers do, gets its
+    port whenever it starts, and until then a connection to it is refused.
+    """
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in held:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("127.0.0.1", 0))
+        yield [one.getsockname()[1] for one in held]
+
+
+PORTS_EACH: Final = 6
+
+
+def places(names: Sequence[str], ports: Iterable[int]) -> dict[str, Place]:
+    """A place with its own `PORTS_EACH` ports for every name."""
+    left = iter(ports)
+    return {name: Place(name, *(next(left) for _ in range(PORTS_EACH))) for name in names}

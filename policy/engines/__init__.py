@@ -7,7 +7,7 @@ Invariants: an engine answers with the JSON value of the decision, or with `UNDE
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from policy.reason import Reason
 
@@ -35,11 +35,7 @@ class EngineFault(Exception):  # noqa: N818 - an outcome, not a defect
 
 
 class Engine(Protocol):
-    """Evaluates one decision of one loaded policy.
-
-    An engine may have an attribute `inline = True`: its `evaluate` never waits and bounds itself,
-    so the judge spares it a timer.
-    """
+    """Evaluates one decision of one loaded policy."""
 
     @property
     def needs(self) -> Needs:
@@ -56,4 +52,13 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and memory. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class InlineEngine(Engine, Protocol):
+    """An engine that never waits and bounds itself, so the judge spares it a timer."""
+
+    def answer(self, document: bytes) -> object:
+        """As `evaluate`, at once."""
         ...

@@ -19,6 +19,7 @@ import itertools
 import json
 import logging
 import re
+from contextlib import suppress
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -63,6 +64,13 @@ class _Gate(NamedTuple):
         source = f"package {package}\n\npresent := true\n\nresult := data{rule}\n"
         prefix = f"{_GATES}{one}/"
         return cls(prefix, f"{prefix}{two}.rego", f"data/{package.replace('.', '/')}", source)
+
+
+class _NotHeld(EngineFault):
+    """OPA does not have our gate."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.POLICY_UNAVAILABLE, "OPA does not hold the policy")
 
 
 class _Shared:
@@ -172,16 +180,11 @@ class OpaEngine:
     async def _answer(self, body: bytes) -> object:
         """Ask; when OPA turns out not to have the policy, give it and ask once more."""
         if not self._lost:
-            try:
+            with suppress(_NotHeld):
                 return await self._ask(body)
-            except _NotHeld:
-                self._lost = True
-        try:
-            if await self._recovered():
-                return await self._ask(body)
-        except _NotHeld:
-            self._lost = True
-        raise EngineFault(Reason.POLICY_UNAVAILABLE, "OPA does not hold the policy")
+        if not await self._recovered():
+            raise _NotHeld
+        return await self._ask(body)
 
     async def _ask(self, body: bytes) -> object:
         try:
@@ -196,6 +199,7 @@ class OpaEngine:
         if self._bundle is None:
             return value
         if not isinstance(value, dict) or value.get("present") is not True:
+            self._lost = True
             raise _NotHeld
         return value.get("result", UNDEFINED)
 
@@ -212,7 +216,7 @@ class OpaEngine:
 
     async def _load(self, bundle: PolicyBundle) -> None:
         try:
-            async with asyncio.timeout(_LOAD_TIMEOUT_S), self._shared.lock:
+            async with asyncio.timeout(_LOAD_TIMEOUT_S):
                 put = self._put_all if self._writes else self._put_by_another
                 problems = await put(bundle)
         except TimeoutError:
@@ -222,12 +226,13 @@ class OpaEngine:
 
     async def _put_all(self, bundle: PolicyBundle) -> list[Problem]:
         gate = _Gate.of(bundle.revision, self._decision)
-        names = await self._rest.policies()
-        if not any(name.startswith(gate.revision_prefix) for name in names):
-            problems = await self._replace_all(names, bundle)
-            if problems:
-                return problems
-        return await self._rest.put_policy(gate.name, "policy", gate.source)
+        async with self._shared.lock:
+            names = await self._rest.policies()
+            if not any(name.startswith(gate.revision_prefix) for name in names):
+                problems = await self._replace_all(names, bundle)
+                if problems:
+                    return problems
+            return await self._rest.put_policy(gate.name, "policy", gate.source)
 
     async def _put_by_another(self, bundle: PolicyBundle) -> list[Problem]:
         """Wait until it is there; OPA tells nobody."""
@@ -240,13 +245,19 @@ class OpaEngine:
 
     async def _replace_all(self, names: list[str], bundle: PolicyBundle) -> list[Problem]:
         for prefix in (_GATES, _MODULES):  # the gates first: what has none is not asked
-            for name in names:
-                if name.startswith(prefix):
-                    await self._rest.delete_policy(name)
+            await self._delete([name for name in names if name.startswith(prefix)])
         problems = await self._rest.put_data(orjson.dumps(bundle.data))
         if problems:
             return problems
         return await self._put_modules(dict(bundle.modules))
+
+    async def _delete(self, names: list[str]) -> None:
+        """Delete all of them, again and again while that helps: who is called goes last."""
+        while names:
+            left = [name for name in names if not await self._rest.delete_policy(name)]
+            if len(left) == len(names):
+                raise EngineFault(Reason.POLICY_UNAVAILABLE, "OPA keeps an earlier policy")
+            names = left
 
     async def _put_modules(self, pending: dict[str, str]) -> list[Problem]:
         """Put all of them, again and again while that helps: who calls must come after."""
@@ -285,7 +296,3 @@ class OpaEngine:
         log.info("OPA was given policy %s again", bundle.revision[:12])
         self._lost = False
         return True
-
-
-class _NotHeld(Exception):  # noqa: N818 - an outcome, not a defect
-    """OPA answered, and does not have our gate."""

@@ -20,6 +20,7 @@ ANSWER_BYTES_MAX: Final = 1 << 20
 _JSON: Final = {"Content-Type": "application/json"}
 _OK: Final = 200
 _DONE: Final = frozenset({200, 204})
+_DELETED: Final = frozenset({200, 204, 404})
 _BAD_REQUEST: Final = 400
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -35,6 +36,7 @@ class OpaRest:
         """
         self._socket, self._base = _parsed(address)
         self._client: Any = None
+        self._failures: tuple[type[Exception], ...] = ()
         self._closed = False
 
     @property
@@ -55,12 +57,10 @@ class OpaRest:
         Raises:
             EngineFault: policy_unavailable, or policy_malformed for an answer over its bound.
         """
-        import aiohttp  # noqa: PLC0415 - large
-
         if self._closed:
             raise EngineFault(Reason.POLICY_UNAVAILABLE, "the engine is closed")
         if self._client is None:
-            self._client = _client(self._socket, self._base)
+            self._client, self._failures = _client(self._socket, self._base)
         url, answer = f"{self._base}/v1/{path}", bytearray()
         try:
             async with self._client._request(
@@ -71,7 +71,7 @@ class OpaRest:
                     if len(answer) > ANSWER_BYTES_MAX:
                         raise EngineFault(Reason.POLICY_MALFORMED, "OPA's answer is too long")
                 return response.status, bytes(answer)
-        except (aiohttp.ClientError, OSError) as error:
+        except self._failures as error:
             raise EngineFault(Reason.POLICY_UNAVAILABLE, type(error).__name__) from None
 
     async def put_data(self, data: bytes) -> list[Problem]:
@@ -103,15 +103,16 @@ class OpaRest:
         found = listed if isinstance(listed, list) else []
         return [str(policy.get("id", "")) for policy in found if isinstance(policy, dict)]
 
-    async def delete_policy(self, name: str) -> None:
-        """Delete one module; one that is not there is no failure.
+    async def delete_policy(self, name: str) -> bool:
+        """Delete one module; whether it is gone. One that others need stays.
 
         Raises:
-            EngineFault: OPA cannot be asked, or keeps it.
+            EngineFault: OPA cannot be asked.
         """
         status, _ = await self.call("DELETE", f"policies/{quote(name)}")
-        if status not in {*_DONE, 404}:
+        if status not in _DELETED | {_BAD_REQUEST}:
             raise EngineFault(Reason.POLICY_UNAVAILABLE, f"OPA answered {status}")
+        return status in _DELETED
 
     async def _put(self, path: str, file: str, body: bytes) -> list[Problem]:
         status, answer = await self.call("PUT", path, body)
@@ -161,10 +162,11 @@ def _parsed(address: str) -> tuple[str | None, str]:
     return None, address.rstrip("/")
 
 
-def _client(socket: str | None, base: str) -> Any:
+def _client(socket: str | None, base: str) -> tuple[Any, tuple[type[Exception], ...]]:
     """opa-python-client with one try and, for a socket path, a session over that socket.
 
-    The client itself only speaks TCP, tries three times and sleeps in between.
+    Also what it raises when OPA cannot be asked. The client itself only speaks TCP, tries three
+    times and sleeps in between.
     """
     import aiohttp  # noqa: PLC0415 - large
     from opa_client.opa_async import AsyncOpaClient  # noqa: PLC0415 - large
@@ -184,4 +186,4 @@ def _client(socket: str | None, base: str) -> Any:
     parts = urlsplit(base)
     client = Client(host=parts.hostname, port=parts.port or 80, retries=0)
     client.open()
-    return client
+    return client, (aiohttp.ClientError, OSError)

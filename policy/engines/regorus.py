@@ -41,8 +41,6 @@ _PASS: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, Generator
 class RegorusEngine:
     """One loaded policy and one decision of it, evaluated in this process."""
 
-    inline: Final = True
-
     def __init__(
         self, modules: Sequence[Module], data: Mapping[str, object], rule: str, needs: Needs
     ) -> None:
@@ -54,11 +52,12 @@ class RegorusEngine:
         self._rule: Final = rule
         self._needs: Final = needs
         self._data: Final = orjson.dumps(data).decode()
-        self._program: Final = _compile(bounding(modules), self._data, rule)
+        straight = lint.straight(modules)
+        self._program: Final = None if straight else _compile(bounding(modules), self._data, rule)
         guard = lint.guards(modules)
         self._inexact: Final = None if guard is None else re.compile(guard)
         self._template: Final = _walker(modules, self._data)
-        self._machine: regorus.Rvm
+        self._machine: regorus.Rvm | None
         self._walker: regorus.Engine
         self._renew()
 
@@ -92,7 +91,14 @@ class RegorusEngine:
         return self._needs
 
     async def evaluate(self, document: bytes) -> object:
-        """The decision for `document`, when both evaluators give the same one.
+        """As `answer`."""
+        return self.answer(document)
+
+    def answer(self, document: bytes) -> object:
+        """The decision for `document`.
+
+        A policy that cannot loop is judged by the walker alone. For any other, the machine's run
+        comes first, as the bound, and both have to give the same answer.
 
         Raises:
             EngineFault: policy_timeout, policy_error, policy_crashed or policy_disagreed.
@@ -100,9 +106,12 @@ class RegorusEngine:
         if self._inexact is not None and self._inexact.search(document):
             raise EngineFault(Reason.POLICY_ERROR, "a function in use is inexact on this input")
         text = document.decode()
+        machine = self._machine
+        bound = None
         try:
-            self._machine.set_input_json(text)
-            bound = self._machine.execute()
+            if machine is not None:
+                machine.set_input_json(text)
+                bound = machine.execute()
             self._walker.set_input_json(text)
             answer = self._walker.eval_rule_as_json(self._rule)
         except _PASS:
@@ -111,10 +120,10 @@ class RegorusEngine:
         except BaseException as error:  # a panic arrives as a BaseException
             self._renew()
             raise _fault(error) from None
-        if bound == answer == _UNDEFINED_TEXT:
+        if answer == _UNDEFINED_TEXT and bound in {None, answer}:
             return UNDEFINED
         value = _pruned(orjson.loads(answer))
-        if bound != answer and not _same(_pruned(orjson.loads(bound)), value):
+        if bound not in {None, answer} and not _same(_pruned(orjson.loads(str(bound))), value):
             raise EngineFault(Reason.POLICY_DISAGREED, "the evaluators give different answers")
         return value
 
@@ -123,9 +132,11 @@ class RegorusEngine:
 
     def _renew(self) -> None:
         """Fresh evaluators: nothing of a run that failed is used again."""
-        self._machine = regorus.Rvm()
-        self._machine.load_program(self._program)
-        self._machine.set_data_json(self._data)
+        self._machine = None
+        if self._program is not None:
+            self._machine = regorus.Rvm()
+            self._machine.load_program(self._program)
+            self._machine.set_data_json(self._data)
         self._walker = self._template.clone()
 
 

@@ -20,7 +20,7 @@ from sidecar.http.grammar import (
     line_breaks_are_strict,
     trailer_is_dropped,
 )
-from sidecar.http.head import Field, Framing, Limits, Refused
+from sidecar.http.head import BY_CHUNKS, BY_CLOSE, BY_LENGTH, Field, Framing, Limits, Refused
 
 # RFC 9112 section 7.1.1: chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted ) ] )
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
@@ -79,7 +79,7 @@ class BodyDecoder:
     ) -> None:
         self._limits = limits
         self._response = response
-        self._left = length if framing is Framing.LENGTH else 0  # bytes still to come
+        self._left = length if framing is BY_LENGTH else 0  # bytes still to come
         self._pending = b""  # an incomplete chunk line or trailer line
         self._total = 0  # body bytes seen
         self._extension_bytes = 0
@@ -88,9 +88,9 @@ class BodyDecoder:
         self.done = False
         self.rest = b""
         self.trailers: list[Field] = []
-        if framing is Framing.CHUNKED:
+        if framing is BY_CHUNKS:
             self._state = _SIZE
-        elif framing is Framing.CLOSE:
+        elif framing is BY_CLOSE:
             self._state = _CLOSE
         else:
             self._state = _LENGTH

@@ -14,7 +14,7 @@ from math import inf
 from typing import Final
 
 from policy.reason import Reason
-from sidecar.http.head import Field, Framing, Limits, Refused, ResponseHead
+from sidecar.http.head import BY_LENGTH, UNFRAMED, Field, Limits, Refused, ResponseHead
 from sidecar.http.http1 import BodyDecoder, HeadReader
 from sidecar.http.intake import Intake
 from sidecar.identity.peer import Peer
@@ -223,13 +223,17 @@ class ClientConnection(Link):
 
     def _receive_body(self, head: ResponseHead) -> None:
         self._keep = self._keep and head.keep_alive
-        decoder = None
-        if head.framing is not Framing.NONE:
-            decoder = BodyDecoder(head.framing, head.length, self._limits, response=True)
-        self._intake = Intake(self, decoder)
         rest, self._buffer = bytes(self._buffer), bytearray()
-        if rest and self._intake.feed(rest):
-            self._keep = False
+        bound = self._limits.body_bytes_max
+        if head.framing is BY_LENGTH and len(rest) == head.length and bound is None:
+            self._intake = Intake(self, None, rest)
+        else:
+            decoder = None
+            if head.framing is not UNFRAMED:
+                decoder = BodyDecoder(head.framing, head.length, self._limits, response=True)
+            self._intake = Intake(self, decoder)
+            if rest and self._intake.feed(rest):
+                self._keep = False
         self._settle()
 
     def _parse_more(self, head: ResponseHead) -> None:

@@ -8,64 +8,67 @@ for `-` counts as the same name: WSGI and CGI applications cannot tell the two a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import IntEnum
-from functools import lru_cache
 from typing import Final
 
 from policy.reason import Reason
 from sidecar.http.head import Field, Refused
 
 NAMES_REMEMBERED: Final = 1024
+NAME_BYTES_REMEMBERED: Final = 64
 
-
-class Kind(IntEnum):
-    """What a door does with a field."""
-
-    PLAIN = 0
-    DROPPED = 1
-    ROOT = 2
-    HOPS = 3
-    TRACEPARENT = 4
-    TRACESTATE = 5
-    REQUEST_ID = 6
-    AUTHORIZATION = 7
-    FORWARDED = 8
-
+# What a door does with a field. Plain integers, because an Enum member costs too much here.
+PLAIN: Final = 0
+DROPPED: Final = 1
+ROOT: Final = 2
+HOPS: Final = 3
+TRACEPARENT: Final = 4
+TRACESTATE: Final = 5
+REQUEST_ID: Final = 6
+AUTHORIZATION: Final = 7
+FORWARDED: Final = 8
 
 _KINDS: Final = {
-    b"txn-token": Kind.ROOT,
-    b"txn-hops": Kind.HOPS,
-    b"traceparent": Kind.TRACEPARENT,
-    b"tracestate": Kind.TRACESTATE,
-    b"x-request-id": Kind.REQUEST_ID,
-    b"authorization": Kind.AUTHORIZATION,
-    b"forwarded": Kind.FORWARDED,
-    b"x-forwarded-for": Kind.FORWARDED,
-    b"x-forwarded-host": Kind.FORWARDED,
-    b"x-forwarded-port": Kind.FORWARDED,
-    b"x-forwarded-proto": Kind.FORWARDED,
-    b"x-forwarded-client-cert": Kind.DROPPED,
-    b"l5d-client-id": Kind.DROPPED,
-    b"l5d-remote-ip": Kind.DROPPED,
-    b"l5d-server-id": Kind.DROPPED,
-    b"x-pomerium-jwt-assertion": Kind.DROPPED,
-    b"x-pomerium-claim-email": Kind.DROPPED,
-    b"x-jwt-payload": Kind.DROPPED,
+    b"txn-token": ROOT,
+    b"txn-hops": HOPS,
+    b"traceparent": TRACEPARENT,
+    b"tracestate": TRACESTATE,
+    b"x-request-id": REQUEST_ID,
+    b"authorization": AUTHORIZATION,
+    b"forwarded": FORWARDED,
+    b"x-forwarded-for": FORWARDED,
+    b"x-forwarded-host": FORWARDED,
+    b"x-forwarded-port": FORWARDED,
+    b"x-forwarded-proto": FORWARDED,
+    b"x-forwarded-client-cert": DROPPED,
+    b"l5d-client-id": DROPPED,
+    b"l5d-remote-ip": DROPPED,
+    b"l5d-server-id": DROPPED,
+    b"x-pomerium-jwt-assertion": DROPPED,
+    b"x-pomerium-claim-email": DROPPED,
+    b"x-jwt-payload": DROPPED,
 }
 _DROPPED_PREFIXES: Final = (b"x-narrowgate-", b"x-envoy-", b"x-istio-", b"x-pomerium-")
 
 
-@lru_cache(maxsize=NAMES_REMEMBERED)
-def kind_of(name: bytes) -> Kind:
+_known: Final[dict[bytes, int]] = dict(_KINDS)
+
+
+def kind_of(name: bytes) -> int:
     """What a door does with the field of this lower-case name."""
-    exact = _KINDS.get(name)
-    if exact is not None:
-        return exact
+    known = _known.get(name)
+    if known is not None:
+        return known
+    kind = _look(name)
+    if len(_known) < NAMES_REMEMBERED and len(name) <= NAME_BYTES_REMEMBERED:
+        _known[name] = kind
+    return kind
+
+
+def _look(name: bytes) -> int:
     folded = name.replace(b"_", b"-")
-    alias = _KINDS.get(folded, Kind.PLAIN)
-    if alias is not Kind.PLAIN or folded.startswith(_DROPPED_PREFIXES):
-        return Kind.DROPPED
-    return Kind.PLAIN
+    if folded in _KINDS or folded.startswith(_DROPPED_PREFIXES):
+        return DROPPED
+    return PLAIN
 
 
 class Carried:
@@ -84,7 +87,7 @@ class Carried:
 
     def __init__(self) -> None:
         self.plain: list[Field] = []
-        self.seen: set[Kind] = set()
+        self.seen = 0  # one bit for each kind of which only a lone field counts
         self.root = b""
         self.hops = b""
         self.traceparent = b""
@@ -104,46 +107,48 @@ def carried(fields: Iterable[Field], *, from_mesh: bool, keep_authorization: boo
         Refused: DUPLICATE_FIELD for a second field of a kind that must be single.
     """
     found = Carried()
-    plain = found.plain
+    keep = found.plain.append
+    known = _known.get
     for field in fields:
-        kind = kind_of(field[0])
-        if kind is Kind.PLAIN:
-            plain.append(field)
-        elif kind is Kind.FORWARDED:
+        kind = known(field[0])
+        if kind is None:
+            kind = kind_of(field[0])
+        if kind == PLAIN:
+            keep(field)
+        elif kind == FORWARDED:
             if from_mesh:
-                plain.append(field)
-        elif kind is not Kind.DROPPED:
+                keep(field)
+        elif kind != DROPPED:
             _single(found, kind, field[1])
-            if kind is Kind.AUTHORIZATION and keep_authorization:
-                plain.append(field)
+            if kind == AUTHORIZATION and keep_authorization:
+                keep(field)
     return found
 
 
-def _single(found: Carried, kind: Kind, value: bytes) -> None:
-    match kind:
-        case Kind.ROOT:
-            _once(found.root)
-            found.root = value or b" "
-        case Kind.HOPS:
-            _once(found.hops)
-            found.hops = value or b" "
-        case Kind.AUTHORIZATION:
-            _once(found.authorization)
-            found.authorization = value or b" "
-        case Kind.TRACEPARENT:
-            # A second one makes the trace unusable, not the request (W3C trace context 3.2).
-            found.traceparent = _lone(found, kind, value)
-        case Kind.TRACESTATE:
-            found.tracestate = b",".join(filter(None, (found.tracestate, value)))
-        case _:
-            found.request_id = _lone(found, kind, value)
+def _single(found: Carried, kind: int, value: bytes) -> None:
+    if kind == REQUEST_ID:
+        found.request_id = _lone(found, kind, value)
+    elif kind == TRACEPARENT:
+        # A second one makes the trace unusable, not the request (W3C trace context 3.2).
+        found.traceparent = _lone(found, kind, value)
+    elif kind == TRACESTATE:
+        found.tracestate = b",".join(filter(None, (found.tracestate, value)))
+    elif kind == ROOT:
+        _once(found.root)
+        found.root = value or b" "
+    elif kind == HOPS:
+        _once(found.hops)
+        found.hops = value or b" "
+    else:
+        _once(found.authorization)
+        found.authorization = value or b" "
 
 
-def _lone(found: Carried, kind: Kind, value: bytes) -> bytes:
-    """The value of a field that came once; a second one makes each of them unusable."""
-    if kind in found.seen:
+def _lone(found: Carried, kind: int, value: bytes) -> bytes:
+    """The value of a field that came once; a second one makes all of them unusable."""
+    if found.seen & (1 << kind):
         return b""
-    found.seen.add(kind)
+    found.seen |= 1 << kind
     return value
 
 

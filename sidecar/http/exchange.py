@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.http.head import Field, Framing, Limits, RequestHead, ResponseHead
+from sidecar.http.head import (
+    BY_CHUNKS,
+    BY_CLOSE,
+    BY_LENGTH,
+    UNFRAMED,
+    Field,
+    Limits,
+    RequestHead,
+    ResponseHead,
+)
 from sidecar.http.http1 import (
     CONTINUE,
     BodyDecoder,
@@ -56,14 +65,16 @@ class Exchange:
         limits: Limits,
         *,
         draining: bool,
+        whole: bytes = b"",
     ) -> None:
+        """`whole` is the body, when all of it came with the head."""
         self._link = link
         self.head = head
         self.connection = connection
         decoder = None
-        if head.framing is not Framing.NONE:
+        if head.framing is not UNFRAMED and not whole:
             decoder = BodyDecoder(head.framing, head.length, limits)
-        self.intake = Intake(link, decoder)
+        self.intake = Intake(link, decoder, whole)
         self.draining = draining
         self.started = False
         self.reusable = False
@@ -72,7 +83,7 @@ class Exchange:
         self._gone = False
         self._owes_continue = head.expect_continue
         self._finished = False
-        self._framing = Framing.NONE
+        self._framing = UNFRAMED
         self._left = 0
         self._out = bytearray()
 
@@ -120,7 +131,7 @@ class Exchange:
                     head.status,
                     head.phrase,
                     head.fields,
-                    Framing.NONE,
+                    UNFRAMED,
                     -1,
                     keep_alive=True,
                     head_request=False,
@@ -134,12 +145,12 @@ class Exchange:
         self.started = True
         framing = head.framing
         if self.head.method == "HEAD" or head.status in BODILESS:
-            framing = Framing.NONE
-        if framing in (Framing.CLOSE, Framing.CHUNKED):
-            framing = Framing.CHUNKED if self.head.minor else Framing.CLOSE
+            framing = UNFRAMED
+        if framing in (BY_CLOSE, BY_CHUNKS):
+            framing = BY_CHUNKS if self.head.minor else BY_CLOSE
         self._framing = framing
-        self._left = head.length if framing is Framing.LENGTH else 0
-        keep = self.head.keep_alive and not self.draining and framing is not Framing.CLOSE
+        self._left = head.length if framing is BY_LENGTH else 0
+        keep = self.head.keep_alive and not self.draining and framing is not BY_CLOSE
         self.reusable = keep and self.intake.complete
         self._out += encode_response(
             head.status,
@@ -153,12 +164,12 @@ class Exchange:
 
     def write(self, chunk: bytes) -> None:
         """Add response body bytes."""
-        if self._framing is Framing.NONE:
+        if self._framing is UNFRAMED:
             return  # the answer to HEAD has the fields of one with a body, and none
         self.sent_bytes += len(chunk)
-        if self._framing is Framing.CHUNKED:
+        if self._framing is BY_CHUNKS:
             self._out += encode_chunk(chunk)
-        elif self._framing is Framing.LENGTH:
+        elif self._framing is BY_LENGTH:
             self._left -= len(chunk)
             if self._left < 0:
                 raise RuntimeError("a body is longer than its head announced")
@@ -180,7 +191,7 @@ class Exchange:
             raise RuntimeError("a response that did not begin cannot end")
         if self._left:
             raise RuntimeError("a body is shorter than its head announced")
-        if self._framing is Framing.CHUNKED:
+        if self._framing is BY_CHUNKS:
             self._out += encode_last_chunk(trailers)
         self.flush()
         self._finished = True

@@ -18,29 +18,34 @@ from sidecar.http.grammar import (
     PROTECTED_NAMES,
     SINGLE_NAMES,
     TOKEN,
+    TOKEN_NAMES,
+    VALUE_BYTES,
     WHITE,
     Names,
 )
-from sidecar.http.head import Field, Framing, Limits, Refused
+from sidecar.http.head import BY_CHUNKS, BY_LENGTH, UNFRAMED, Field, Framing, Limits, Refused
 
 LENGTH_MAX: Final = 2**63 - 1
 _LENGTH_DIGITS_MAX: Final = 19
-_NO_FRAMING: Final = (Framing.NONE, 0)
-_CHUNKED: Final = (Framing.CHUNKED, 0)
+_NO_FRAMING: Final = (UNFRAMED, 0)
+_CHUNKED: Final = (BY_CHUNKS, 0)
 
 Marks = dict[bytes, bytes]
 """What the special fields said: lower-case name to value, list fields joined by a comma."""
 
 
 def read_fields(lines: list[bytes], names: Names, limits: Limits) -> tuple[list[Field], Marks]:
-    """Read field lines (without CRLF, and known to hold no CR, LF or control).
+    """Read field lines (split at CRLF).
 
-    Raises Refused: MALFORMED, DUPLICATE_FIELD, HEAD_TOO_LARGE.
+    A line that came before was judged then. Raises Refused: MALFORMED, DUPLICATE_FIELD,
+    HEAD_TOO_LARGE.
     """
     if len(lines) > limits.fields_max:
         raise Refused(Reason.HEAD_TOO_LARGE, "more fields than the bound")
     fields: list[Field] = []
     marks: Marks = {}
+    fresh: list[bytes] = []  # lines that have to be looked at byte by byte
+    learn: list[bytes] = []  # those of them that may be remembered
     add = fields.append
     seen = names.lines.get
     plain = names.plain.get
@@ -53,18 +58,29 @@ def read_fields(lines: list[bytes], names: Names, limits: Limits) -> tuple[list[
         name, colon, value = line.partition(b":")
         lower = plain(name)
         if lower is not None and colon:
-            field = (lower, value.strip(WHITE))
-            add(field)
+            add((lower, value.strip(WHITE)))
+            fresh.append(line)
             if len(line) <= LINE_BYTES_REMEMBERED_MAX:
-                names.remember(line, field)
+                learn.append(line)
             continue
         lower = marked(name)
         if lower is None or lower in marks or not colon:
+            fresh.append(line)
             _read_unusual(line, names, fields, marks)
             continue
         marks[lower] = value = value.strip(WHITE)
+        if lower in TOKEN_NAMES:
+            # Whatever else is in a token, its verification refuses; it is never forwarded as it is.
+            if b"\r" in line or b"\n" in line or b"\0" in line:
+                raise Refused(Reason.MALFORMED, "a bare CR, a bare LF or a NUL (RFC 9112 2.2)")
+        else:
+            fresh.append(line)
         if lower in SINGLE_NAMES:
             add((lower, value))
+    if b"".join(fresh).translate(None, VALUE_BYTES):
+        raise Refused(Reason.MALFORMED, "a bare CR, a bare LF or a control (RFC 9112 2.2)")
+    if learn:
+        names.remember(learn)
     return fields, marks
 
 
@@ -115,7 +131,7 @@ def read_framing(marks: Marks, minor: int) -> tuple[Framing, int]:
         return _NO_FRAMING
     if not length.isdigit() or len(length) > _LENGTH_DIGITS_MAX or int(length) > LENGTH_MAX:
         raise Refused(Reason.MALFORMED, "Content-Length is not one size (RFC 9112 6.3)")
-    return (Framing.LENGTH, int(length))
+    return (BY_LENGTH, int(length))
 
 
 def _coding_refused(coding: bytes) -> Refused:

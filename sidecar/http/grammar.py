@@ -48,6 +48,8 @@ SINGLE_NAMES: Final = frozenset(
 )
 """Forwarded, but two of them could be read in two ways, so two are refused."""
 
+TOKEN_NAMES: Final = frozenset({b"txn-hops", b"txn-token"})
+
 PROTECTED_NAMES: Final = frozenset(
     {
         b"authorization",
@@ -116,13 +118,16 @@ class Names:
         self.plain: Final = dict(self._seed)
         self.lines: Final[dict[bytes, tuple[bytes, bytes]]] = {}
 
-    def remember(self, line: bytes, field: tuple[bytes, bytes]) -> None:
-        """Keep the field that a well-formed line of a plain name is."""
-        if field[0] in _SECRET_NAMES:
-            return
-        if len(self.lines) >= _LINES_REMEMBERED_MAX:
-            self.lines.clear()
-        self.lines[line] = field
+    def remember(self, lines: list[bytes]) -> None:
+        """Keep the fields that well-formed lines of plain names are."""
+        for line in lines:
+            name, _, value = line.partition(b":")
+            lower = self.plain.get(name)
+            if lower is None or lower in _SECRET_NAMES or len(line) > LINE_BYTES_REMEMBERED_MAX:
+                continue
+            if len(self.lines) >= _LINES_REMEMBERED_MAX:
+                self.lines.clear()
+            self.lines[line] = (lower, value.strip(WHITE))
 
     def look(self, spelling: bytes) -> bytes | None:
         """Return the name in lower case, b"" for one to drop, None when it is not a token."""

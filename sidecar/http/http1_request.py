@@ -21,7 +21,7 @@ from sidecar.http.fields import (
     without_listed,
 )
 from sidecar.http.grammar import REQUEST_NAMES, TCHAR, TOKEN, WHITE, line_breaks_are_strict
-from sidecar.http.head import Framing, Limits, Refused, RequestHead
+from sidecar.http.head import BY_CHUNKS, Limits, Refused, RequestHead
 from sidecar.http.target import Target, parse_authority, parse_target
 
 EMPTY_LINES_MAX: Final = 4  # before the request line (RFC 9112 section 2.2)
@@ -102,8 +102,6 @@ def _too_large(buffer: bytearray | bytes, start: int, limits: Limits) -> Refused
 
 def _read_head(head: bytes, limits: Limits) -> RequestHead:
     lines = head.split(b"\r\n")
-    if not line_breaks_are_strict(head, len(lines)):
-        raise Refused(Reason.MALFORMED, "a bare CR, a bare LF or a control (RFC 9112 2.2)")
     method, target, minor = _read_line(lines[0], limits)
     del lines[0]
     if len(head) > limits.field_bytes_max:
@@ -171,7 +169,7 @@ def _heed(request: RequestHead, marks: Marks) -> None:
     if expect is not None and request.minor == 1:  # ignored in 1.0 (RFC 9110 section 10.1.1)
         if expect.lower() != b"100-continue":
             raise Refused(Reason.EXPECTATION_REFUSED, "not 100-continue (RFC 9110 10.1.1)")
-        request.expect_continue = request.framing is Framing.CHUNKED or request.length > 0
+        request.expect_continue = request.framing is BY_CHUNKS or request.length > 0
     if b"connection" in marks and marks[b"connection"] != b"keep-alive":
         options = connection_options(marks)
         request.fields = without_listed(request.fields, options)

@@ -20,8 +20,16 @@ from sidecar.http.fields import (
     upgrade_offer,
     without_listed,
 )
-from sidecar.http.grammar import RESPONSE_NAMES, line_breaks_are_strict
-from sidecar.http.head import Framing, Limits, Refused, ResponseHead
+from sidecar.http.grammar import RESPONSE_NAMES
+from sidecar.http.head import (
+    BY_CHUNKS,
+    BY_CLOSE,
+    BY_LENGTH,
+    UNFRAMED,
+    Limits,
+    Refused,
+    ResponseHead,
+)
 from sidecar.http.http1_request import check_new_bytes
 
 _STATUS_LINE: Final = re.compile(
@@ -65,8 +73,6 @@ def check_response_part(buffer: bytearray | bytes, scanned: int, limits: Limits)
 
 def _read_head(head: bytes, limits: Limits, request_method: str) -> ResponseHead:
     lines = head.split(b"\r\n")
-    if not line_breaks_are_strict(head, len(lines)):
-        raise Refused(Reason.MALFORMED, "a bare CR, a bare LF or a control (RFC 9112 2.2)")
     found = _STATUS_LINE.fullmatch(lines[0])
     if found is None or len(lines[0]) > limits.line_bytes_max:
         raise Refused(Reason.MALFORMED, "the status line is malformed (RFC 9112 4)")
@@ -89,13 +95,13 @@ def _frame(response: ResponseHead, marks: Marks, request_method: str) -> None:
     status = response.status
     if status < _FINAL or status == _NO_CONTENT:
         # Neither framing is permitted here (RFC 9112 6.1, RFC 9110 8.6); many send a zero length.
-        if framing is Framing.CHUNKED or length > 0:
+        if framing is BY_CHUNKS or length > 0:
             raise Refused(Reason.MALFORMED, "a body where none may be (RFC 9112 6.3)")
     elif status == _NOT_MODIFIED or request_method == "HEAD":
-        if framing is Framing.LENGTH:
+        if framing is BY_LENGTH:
             response.length = length
-    elif framing is Framing.NONE:
-        response.framing = Framing.CLOSE
+    elif framing is UNFRAMED:
+        response.framing = BY_CLOSE
         response.keep_alive = False
     else:
         response.framing = framing

@@ -25,10 +25,11 @@ class Intake:
 
     __slots__ = ("_chunks", "_decoder", "_fault", "_link", "_wait", "_waiter", "received_bytes")
 
-    def __init__(self, link: Link, decoder: BodyDecoder | None) -> None:
+    def __init__(self, link: Link, decoder: BodyDecoder | None, whole: bytes = b"") -> None:
+        """`decoder` None: the body is `whole`, which is here already."""
         self._link = link
         self._decoder = decoder
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes] = [whole] if whole else []
         self._wait = 0
         self._waiter: asyncio.Future[None] | None = None
         self._fault: Exception | None = None

@@ -15,7 +15,7 @@ from typing import Final
 from policy.call import Field
 from policy.reason import Reason
 from sidecar.http.client import FINAL, ClientConnection
-from sidecar.http.head import Framing, Refused, ResponseHead
+from sidecar.http.head import BY_CHUNKS, Refused, ResponseHead
 from sidecar.http.http1 import encode_chunk, encode_last_chunk
 from sidecar.http.stream import Reset, Stream
 from sidecar.net.deadlines import NEVER
@@ -47,7 +47,7 @@ class Relay:
         self._now_s = now_s
         self._first_byte_s = first_byte_s
         self._idle_s = idle_s
-        self._chunked = stream.head.framing is Framing.CHUNKED
+        self._chunked = stream.head.framing is BY_CHUNKS
         self.status = 0
 
     async def run(self, head: bytes, prefix: bytes, edit: Callable[[ResponseHead], None]) -> None:
@@ -142,4 +142,4 @@ class Relay:
 
 
 def _trailers(head: ResponseHead, upstream: ClientConnection) -> list[Field]:
-    return upstream.trailers if head.framing is Framing.CHUNKED else []
+    return upstream.trailers if head.framing is BY_CHUNKS else []

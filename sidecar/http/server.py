@@ -16,7 +16,7 @@ from typing import Final, cast
 
 from policy.reason import Reason
 from sidecar.http.exchange import Exchange
-from sidecar.http.head import Limits, Refused, RequestHead
+from sidecar.http.head import BY_LENGTH, Limits, Refused, RequestHead
 from sidecar.http.http1 import HeadReader
 from sidecar.http.refusal import refusal
 from sidecar.http.stream import Connection
@@ -95,7 +95,6 @@ class ServerConnection(Link):
         self._next: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._input_over = False
-        self._refused = False
 
     # Link events
 
@@ -142,8 +141,6 @@ class ServerConnection(Link):
             data = exchange.intake.feed(data)
             if not data:
                 return
-        if self._refused:
-            return
         self._buffer += data
         if exchange is not None:
             if len(self._buffer) > PIPELINED_BYTES_MAX:
@@ -263,19 +260,22 @@ class ServerConnection(Link):
         if facts is None:
             raise RuntimeError("a head was parsed before the peer was identified")
         self.deadline_s = NEVER
+        buffer, whole = self._buffer, b""
+        if head.framing is BY_LENGTH and len(buffer) >= head.length:
+            whole = bytes(buffer[: head.length])
+            del buffer[: head.length]
+        door = self.door
         exchange = self._exchange = self._next = Exchange(
-            self, head, facts, self.door.limits, draining=self.door.draining
+            self, head, facts, door.limits, draining=door.draining, whole=whole
         )
-        if self._buffer and not exchange.intake.complete:
-            rest = exchange.intake.feed(bytes(self._buffer))
-            self._buffer[:] = rest
+        if buffer and not exchange.intake.complete:
+            buffer[:] = exchange.intake.feed(bytes(buffer))
         if self._input_over:
             exchange.intake.eof()
         self._wake()
 
     def _refuse(self, refused: Refused) -> None:
         """Answer bytes that are no request, and close: what follows cannot be framed."""
-        self._refused = True
         self._buffer.clear()
         authenticated = self.facts is not None and self.facts.peer is not None
         self.door.event(self.door.name, refused.reason.label)

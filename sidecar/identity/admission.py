@@ -52,7 +52,7 @@ class Admission:
         revoked = trust.revocations
         if (
             peer.serial in revoked.serials
-            or peer.id in revoked.workloads
+            or (revoked.workloads and peer.id in revoked.workloads)
             or peer.key in revoked.keys
         ):
             raise Refused(Reason.PEER_REVOKED, "the peer was revoked")

@@ -19,7 +19,7 @@ from sidecar.telemetry.catalogue import (
 )
 
 _SCHEME: Final = "spiffe://"
-_LABEL_CHARS_MAX: Final = 253
+LABEL_CHARS_MAX: Final = 253
 
 # Envoy's response flags, where one of ours has the same meaning
 # (https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage).
@@ -63,7 +63,7 @@ class RequestKey(NamedTuple):
             self.protocol if self.protocol in PROTOCOLS else UNKNOWN,
             self.source if self.source.startswith(_SCHEME) else UNKNOWN,
             self.destination if self.destination.startswith(_SCHEME) else UNKNOWN,
-            self.service if 0 < len(self.service) <= _LABEL_CHARS_MAX else UNKNOWN,
+            self.service if 0 < len(self.service) <= LABEL_CHARS_MAX else UNKNOWN,
             self.security if self.security in SECURITY else UNKNOWN,
         )
 

@@ -28,7 +28,7 @@ from sidecar.telemetry.catalogue import (
     UNKNOWN,
 )
 from sidecar.telemetry.exposition import render
-from sidecar.telemetry.labels import RequestKey
+from sidecar.telemetry.labels import LABEL_CHARS_MAX, RequestKey
 from sidecar.telemetry.snapshot import Cell, HistogramCell, Snapshot, finite, merge
 
 Decision = tuple[str, str, str]
@@ -183,7 +183,10 @@ class Metrics:
             labels = bounded.anonymous().labels()
         found = self._request_series.setdefault(labels, _Requests())
         # Several keys can share one label set, so the short cuts have a bound of their own.
-        if key == bounded and len(self._requests) < 4 * REQUEST_SERIES_MAX:
+        known = key == bounded or key._replace(service=bounded.service) == bounded
+        if known and len(key.service) <= LABEL_CHARS_MAX:
+            if len(self._requests) >= 4 * REQUEST_SERIES_MAX:
+                self._requests.clear()
             self._requests[tuple(key)] = found
         return found
 

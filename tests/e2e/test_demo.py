@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from examples.commerce import configuration, opa
+from examples.commerce import configuration, mesh, opa
+from examples.commerce.client import get, plain
 from examples.commerce.configuration import Role, Surroundings
 from examples.commerce.processes import Processes, ProcessFailed
 from examples.commerce.scenarios import GROUPS
 from examples.commerce.scenarios.outcome import title
-from examples.commerce.topology import places
+from examples.commerce.topology import held_ports, places
+from sidecar.cli import INTERRUPTED
 from sidecar.config import load
 
 DEMO_S = 300.0
@@ -87,7 +90,7 @@ def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, number: int)
 
 def test_the_written_configurations_are_accepted(tmp_path: Path) -> None:
     around = Surroundings(tmp_path, 17010, tmp_path / "authority.sock")
-    place = places(("orders",))["orders"]
+    place = places(("orders",), range(18001, 18007))["orders"]
     for role in (
         Role(),
         Role(edge=True, workers=2),
@@ -97,6 +100,23 @@ def test_the_written_configurations_are_accepted(tmp_path: Path) -> None:
         config = load(configuration.write(place, around, role))
         assert config.workload.uri == place.id
         assert (config.edge is not None) == role.edge
+
+
+def test_held_ports_are_for_who_asks_by_number() -> None:
+    with held_ports(3) as ports:
+        assert len(set(ports)) == 3
+        for port in ports:
+            assert str(plain(port, get("/"))) == "nobody listens"
+            with socket.create_server(("127.0.0.1", port)):
+                socket.create_connection(("127.0.0.1", port)).close()
+
+
+def test_an_interrupted_command_interrupts_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mesh, "narrowgate", lambda _arguments: INTERRUPTED)
+    shop = mesh.Mesh(lambda _text: None)
+    with pytest.raises(KeyboardInterrupt):
+        shop.__enter__()
+    assert not shop.folder.exists()
 
 
 def test_a_child_that_fails_is_shown_with_its_last_words(tmp_path: Path) -> None:

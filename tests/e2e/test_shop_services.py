@@ -18,6 +18,7 @@ from examples.commerce import opa
 from examples.commerce.client import Answer, get, plain, post
 from examples.commerce.processes import Processes, ProcessFailed
 from examples.commerce.topology import POLICIES, SERVICES, free_ports
+from sidecar.cli import main as narrowgate
 
 SOURCES = Path(opa.REPOSITORY) / "examples" / "commerce" / "services"
 BASKET = {"sku": "tea", "quantity": 2, "email": "alice@example.com"}
@@ -188,6 +189,27 @@ def test_the_policies_pass_their_own_tests() -> None:
         )
         assert done.returncode == 0, done.stdout
         assert len(json.loads(done.stdout)) >= 4
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_policies_pass_in_the_embedded_engine(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert narrowgate(["policy", "check", str(POLICIES / name)]) == 0
+    assert narrowgate(["policy", "test", str(POLICIES / name)]) == 0
+    assert " 0 failed" in capsys.readouterr().out
+
+
+def test_the_policy_that_panics_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The demo needs that: what the drill shows must not get in by the usual way."""
+    bad = tmp_path / "notifications"
+    shutil.copytree(POLICIES / "notifications", bad)
+    shutil.copy(POLICIES / "drill" / "panic.rego", bad)
+    assert narrowgate(["policy", "check", str(bad)]) != 0
+    said = capsys.readouterr()
+    assert "panic.rego:9: `strings.count`" in said.out + said.err
 
 
 def test_a_policy_test_that_fails_is_noticed(tmp_path: Path) -> None:

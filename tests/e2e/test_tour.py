@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -151,5 +152,5 @@ def test_every_text_block_stands_behind_its_commands() -> None:
     page = TOUR.read_text(encoding="utf-8")
     languages = [language for language, _ in FENCE.findall(page)]
     assert languages.count("sh") >= 10
-    for before, language in zip(languages, languages[1:], strict=False):
+    for before, language in pairwise(languages):
         assert language != "text" or before == "sh"

@@ -17,7 +17,7 @@ from typing import Any
 
 from policy.call import Gate, Grant
 from policy.engines import EngineFault
-from policy.input import Needs
+from policy.input import FACTS, Needs
 from policy.permit import Judge
 from policy.reason import Reason
 from sidecar.address import Address
@@ -52,6 +52,8 @@ from sidecar.token.verify import Verifier
 from sidecar.upstreams import Upstreams
 from tests.support.identities import IDP, Identities, service, workload
 
+SEES = Needs(token=True, facts=FACTS)
+"""All but fields, query and body."""
 SCOPE = frozenset({"read", "write"})
 PSEUDONYMS = {"key": "A" * 43}
 
@@ -61,7 +63,7 @@ class FakeEngine:
 
     def __init__(self, answer: object = True, needs: Needs | None = None) -> None:
         self.answer = answer
-        self.needs = needs or Needs(token=True)
+        self.needs = needs or SEES
         self.asked: list[dict[str, Any]] = []
         self.closed = False
 
@@ -82,7 +84,7 @@ class FakeEngine:
 
 def hand_on_all(document: dict[str, Any]) -> object:
     """Allow, with the whole scope that is held."""
-    token = document["narrowgate"]["token"]
+    token = document["narrowgate"].get("token")
     return {"allowed": True, "narrowgate": {"scope": token["scope"] if token else []}}
 
 

@@ -7,7 +7,9 @@ test. Both live in the test's own event loop.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -115,18 +117,28 @@ class Client:
     def close(self) -> None:
         self.writer.transport.abort()
 
+    def reset(self) -> None:
+        """Close so that the other side sees a reset, not an end."""
+        linger = struct.pack("ii", 1, 0)
+        self.writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, linger
+        )
+        self.close()
+
     async def send(self, raw: bytes) -> None:
         self.writer.write(raw)
         await self.writer.drain()
 
-    async def response(self, *, method: str = "GET", final: bool = True) -> Message:
+    async def response(
+        self, *, method: str = "GET", final: bool = True, keep: bool = True
+    ) -> Message:
         """The next response; with `final`, interim ones are passed over."""
         async with asyncio.timeout(ANSWER_S):
             while True:
                 message = await read_head(self.reader)
                 if message.status >= 200:
                     if method != "HEAD" and message.status not in (204, 304):
-                        await read_body(self.reader, message, close=True)
+                        await read_body(self.reader, message, keep=keep, close=True)
                     return message
                 if not final:
                     return message

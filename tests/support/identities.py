@@ -75,13 +75,18 @@ class Identities:
         return {"workload": spiffe_id.uri, "svid": svid, "wit": issued.wit.token}
 
     def credentials(
-        self, name: str, *, lifetime_s: int = 3600, now_s: float | None = None
+        self,
+        name: str,
+        *,
+        lifetime_s: int = 3600,
+        now_s: float | None = None,
+        spiffe_id: str = "",
     ) -> Credentials:
         now_s = time.time() if now_s is None else now_s
         key, hop_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        spiffe_id = SpiffeId.parse(f"spiffe://{self.domain}/ns/shop/sa/{name}")
+        full = SpiffeId.parse(spiffe_id or f"spiffe://{self.domain}/ns/shop/sa/{name}")
         issued = self.authority.issue(
-            spiffe_id, key.public_key(), hop_key.public_key(), lifetime_s, now_s
+            full, key.public_key(), hop_key.public_key(), lifetime_s, now_s
         )
         svid_pem = b"".join(
             one.public_bytes(serialization.Encoding.PEM) for one in issued.svid.chain

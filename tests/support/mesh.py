@@ -52,7 +52,7 @@ allow := {"allowed": true, "narrowgate": {"scope": input.narrowgate.token.scope}
 	input.narrowgate.token
 }
 
-allow := {"allowed": true} if input.narrowgate.token == null
+allow := {"allowed": true} if not input.narrowgate.token
 """
 
 
@@ -256,16 +256,17 @@ class Mesh:
         *,
         hosts: tuple[str, ...] = (),
         svid_lifetime_s: int | None = None,
+        entry: tuple[str, ...] = (),
         **sections: Any,
     ) -> Sidecar:
         """Register a workload and write its configuration; `sections` are merged over it."""
         sidecar = Sidecar(name, self.folder, application)
-        entry = ["--endpoint", f"127.0.0.1:{sidecar.inbound}"]
+        members = ["--endpoint", f"127.0.0.1:{sidecar.inbound}", *entry]
         for host in (name, *hosts):
-            entry += ["--host", host]
+            members += ["--host", host]
         if svid_lifetime_s is not None:
-            entry += ["--svid-lifetime-s", str(svid_lifetime_s)]
-        self.register(name, *entry)
+            members += ["--svid-lifetime-s", str(svid_lifetime_s)]
+        self.register(name, *members)
         token = self.token(name)
         config: dict[str, Any] = {
             "version": 1,

@@ -12,6 +12,7 @@ import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 
 @dataclass
@@ -84,6 +85,14 @@ class Peer:
     async def rest(self) -> bytes:
         """Everything up to a clean end."""
         return await self.reader.read()
+
+    def hold(self) -> None:
+        """Read no more from the socket."""
+        cast(asyncio.Transport, self.writer.transport).pause_reading()
+
+    def let_go(self) -> None:
+        """Read on."""
+        cast(asyncio.Transport, self.writer.transport).resume_reading()
 
     def half_close(self) -> None:
         self.writer.write_eof()

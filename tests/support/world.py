@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from policy.reason import Reason
 from sidecar.http.client import Admit, ClientConnection
 from sidecar.http.exchange import Exchange
 from sidecar.http.head import Framing, Limits, Refused, ResponseHead
@@ -23,6 +22,7 @@ from sidecar.http.relay import Relay
 from sidecar.http.server import Door, Handler
 from sidecar.http.stream import Reset
 from sidecar.net.deadlines import NEVER, Deadlines
+from sidecar.net.link import Link
 from sidecar.net.network import LoopNetwork
 from tests.support.peers import Peer, Script, Upstream
 
@@ -32,6 +32,7 @@ HANDSHAKE_S = 5.0
 FIRST_BYTE_S = 30.0
 SILENCE_S = 20.0
 REQUEST_S = 300.0
+TURNS_MAX = 50_000
 
 
 class HandDeadlines(Deadlines):
@@ -49,6 +50,9 @@ class HandDeadlines(Deadlines):
         for waiting in [one for one in self._waiting if one.deadline_s <= self.now_s]:
             waiting.deadline_s = NEVER
             waiting.expire()
+
+    def links(self) -> list[Link]:
+        return [one for one in self._waiting if isinstance(one, Link)]
 
     @property
     def watched(self) -> int:
@@ -81,6 +85,7 @@ class World:
         self.faults: list[dict[str, Any]] = []
         self._closers: list[Callable[[], object]] = []
         self._upstreams: list[Upstream] = []
+        self._peers: list[Peer] = []
         self._doors: list[Door] = []
 
     async def door(self, handler: Handler, **changes: Any) -> Opened:
@@ -111,8 +116,8 @@ class World:
     async def connect(self, port: int, tls: ssl.SSLContext | None = None) -> Peer:
         """A raw client."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=1 << 20)
-        self._closers.append(writer.transport.abort)
-        return Peer(reader, writer)
+        self._peers.append(Peer(reader, writer))
+        return self._peers[-1]
 
     async def client(
         self,
@@ -132,7 +137,6 @@ class World:
         made = await self.network.connect(factory, "127.0.0.1", port)
         if not isinstance(made, ClientConnection):
             raise TypeError("not ours")
-        self._closers.append(made.abort)
         return made
 
     def gateway(self, port: int, tls: ssl.SSLContext | None = None) -> Gateway:
@@ -142,6 +146,10 @@ class World:
     async def close(self) -> None:
         for close in self._closers:
             close()
+        for peer in self._peers:
+            peer.writer.transport.abort()
+        for link in self.deadlines.links():
+            link.abort()
         for upstream in self._upstreams:
             await upstream.close()
         for door in self._doors:
@@ -236,13 +244,18 @@ async def echo(stream: Exchange) -> None:
     except Reset:
         stream.reset()
         return
-    answer(stream, 200, b"%b %b %b" % (stream.head.method.encode(), stream.head.target, body))
+    answer(
+        stream, 200, b"%b %b %b" % (stream.head.method.encode(), stream.head.target, bytes(body))
+    )
 
 
 async def eventually(happened: Callable[[], object]) -> None:
-    """Let the loop turn until it happened; the suite's own timeout is the bound."""
-    while not happened():
+    """Let the loop turn until it happened, or fail after very many turns."""
+    for _ in range(TURNS_MAX):
+        if happened():
+            return
         await asyncio.sleep(0)
+    raise AssertionError("it did not happen")
 
 
 @asynccontextmanager
@@ -255,24 +268,9 @@ async def opened_world() -> AsyncIterator[World]:
         yield made
     finally:
         await made.close()
+        await eventually(lambda: not made.deadlines.watched)
         gc.collect()
         await asyncio.sleep(0)
         loop.set_exception_handler(None)
     if made.faults:
         raise AssertionError(f"unseen failures: {made.faults}")
-    if made.deadlines.watched:
-        await eventually(lambda: not made.deadlines.watched)
-
-
-Reasoned = Callable[[Exchange], Awaitable[None]]
-__all__ = [
-    "Gateway",
-    "HandDeadlines",
-    "Opened",
-    "Reason",
-    "World",
-    "answer",
-    "echo",
-    "eventually",
-    "opened_world",
-]

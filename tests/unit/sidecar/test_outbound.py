@@ -31,7 +31,7 @@ async def out(edge: Side, fields: Fields = (), method: str = "GET", **how: str) 
 
 def token_seen(orders: Side) -> object:
     """The grant with which the last call came to `orders`, None for workload identity only."""
-    return orders.in_engine.asked[-1]["narrowgate"]["token"]
+    return orders.in_engine.asked[-1]["narrowgate"].get("token")
 
 
 async def test_a_call_reaches_the_workload_of_its_host(world: World, app: App) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from policy.engines import UNDEFINED
 from policy.input import Needs
 from policy.reason import Reason
 from sidecar.http.head import Limits
 from sidecar.resilience.posture import Dependency
-from tests.support.gates import Side, World, fault
+from tests.support.gates import SEES, Side, World, fault
 from tests.support.http_peer import App, Client, Message, call, encode
 
-BODY = Needs(raw_body=True, token=True)
+BODY = replace(SEES, raw_body=True)
 
 
 async def both(world: World, app: App, **options: object) -> tuple[Side, Side]:
@@ -40,6 +42,7 @@ async def never(_document: object = None) -> object:
 
 ANSWERS: dict[Reason, object] = {
     Reason.POLICY_DENIED: False,
+    Reason.POLICY_UNDEFINED: UNDEFINED,
     Reason.POLICY_MALFORMED: "yes",
     Reason.POLICY_ERROR: ValueError("a bug in an engine"),
     Reason.POLICY_CRASHED: panic,
@@ -455,12 +458,9 @@ async def test_the_caller_goes_and_the_destination_is_told(world: World, app: Ap
     await client.send(encode("GET", "/x", host="orders"))
     async with asyncio.timeout(20):
         await app.arrived.wait()
-        client.close()
+        client.reset()
         await told.wait()
     assert len(orders.handles) == 0
-
-
-Check = Callable[[], Awaitable[None]]
 
 
 async def test_many_at_once_each_with_its_own_answer(world: World, app: App) -> None:
@@ -477,3 +477,11 @@ async def test_many_at_once_each_with_its_own_answer(world: World, app: App) -> 
     )
     assert [answer.body.decode() for answer in answers] == targets
     assert len(orders.handles) == 0
+
+
+async def test_at_its_bound_of_live_calls_a_gate_refuses(world: World, app: App) -> None:
+    edge, orders = await both(world, app)
+    orders.handles._handles_max = 0
+    answer = await into(edge, orders)
+    assert (answer.status, answer.reason) == (503, Reason.TOO_MANY.label)
+    assert not app.requests

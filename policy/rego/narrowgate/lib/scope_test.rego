@@ -5,7 +5,7 @@ import rego.v1
 
 grant := {"narrowgate": {"token": {"scope": ["orders:read", "orders:write"]}}}
 
-nobody := {"narrowgate": {"token": null}}
+nobody := {"narrowgate": {}}
 
 test_has if scope.has("orders:read") with input as grant
 

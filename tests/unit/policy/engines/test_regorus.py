@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from policy import lint
 from policy.bundle import PolicyBundle
-from policy.engines import UNDEFINED, EngineFault
+from policy.engines import UNDEFINED, EngineFault, InlineEngine
 from policy.engines.regorus import RegorusEngine
 from policy.reason import Reason
 
@@ -51,7 +52,7 @@ async def test_answers() -> None:
     assert await engine.evaluate(b'{"x": true}') is True
     assert await engine.evaluate(b'{"x": {"a": [1, null]}}') == {"a": [1, None]}
     assert await engine.evaluate(b"{}") is UNDEFINED
-    assert engine.inline
+    assert isinstance(engine, InlineEngine)
     await engine.close()
 
 
@@ -63,9 +64,39 @@ async def test_nothing_of_one_input_stays_for_the_next() -> None:
 
 async def test_what_the_machine_alone_would_allow_is_not_allowed() -> None:
     """The machine goes on after an undefined assignment; the walker and OPA stop."""
-    engine = load("allow if user := input.user")
+    engine = load("allow if user := input.user\n\nallow if { some x in input.l; x == 2 }")
     assert await engine.evaluate(b'{"user": "alice"}') is True
     assert (await fault(engine, b"{}")).reason is Reason.POLICY_DISAGREED
+
+
+async def test_a_policy_that_cannot_loop_needs_no_bound() -> None:
+    engine = load("allow if user := input.user")
+    assert await engine.evaluate(b'{"user": "alice"}') is True
+    assert await engine.evaluate(b"{}") is UNDEFINED
+
+
+@pytest.mark.parametrize(
+    ("source", "straight"),
+    [
+        ('allow if input.a == "b"', True),
+        ('allow if { "x" in input.list; not input.b; count(input.c) > 1 }', True),
+        ('allow := {"allowed": true} if input.m["k"][0]', True),
+        ("allow if { some x in input.list; x }", False),
+        ("allow if { some i; input.list[i] }", False),
+        ("allow if input.list[_]", False),
+        ("allow if { every x in input.list { x } }", False),
+        ("allow if count([x | some x in input.list]) > 1", False),
+        ("allow if count({x | some x in input.list}) > 1", False),
+        ("allow if count({x: 1 | some x in input.list}) > 1", False),
+        ("allow if f(input.a)\n\nf(x) if x", False),
+        ("allow if input[input.name]", False),
+    ],
+)
+def test_only_forms_that_cannot_loop_are_straight(source: str, straight: bool) -> None:
+    text = f"package envoy.authz\n\nimport rego.v1\n\n{source}\n"
+    modules, problems = lint.read_modules(PolicyBundle.of({"a.rego": text}, {}))
+    assert not problems
+    assert lint.straight(modules) is straight
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -24,7 +25,7 @@ def test_no_byte_is_given_twice() -> None:
     places = [given.find(piece) for piece in pieces]
     assert all(len(piece) == 1000 for piece in pieces)
     assert places == sorted(places)
-    assert all(after - before >= 1000 for before, after in zip(places, places[1:], strict=False))
+    assert all(after - before >= 1000 for before, after in itertools.pairwise(places))
 
 
 @pytest.mark.parametrize("count", [-1, POOL_BYTES + 1, 10 * POOL_BYTES])

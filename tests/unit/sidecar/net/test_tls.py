@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -88,7 +89,8 @@ def test_a_broken_record_is_a_failure(pair: tuple[Tls, Tls]) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b"\x00" * 64, b"\xff" * 20_000]
+    "data",
+    [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b"\x00" * 64, b"\xff" * 20_000],
 )
 def test_garbage_instead_of_a_hello(
     authority: CertificateAuthority, payments: Issued, data: bytes
@@ -166,7 +168,7 @@ def test_certificates_of_another_authority(
 def test_certificates_out_of_their_time(
     authority: CertificateAuthority, payments: Issued, which: str
 ) -> None:
-    times = {"life_s": -10.0} if which == "expired" else {"began_s": -600.0}
+    times: dict[str, Any] = {"life_s": -10.0} if which == "expired" else {"began_s": -600.0}
     server = Tls(authority.server(payments), server_side=True)
     bad = authority.issue("ns/shop/sa/orders", **times)
     failure = refusal(Tls(authority.client(bad), server_side=False), server)

@@ -91,6 +91,12 @@ def test_not_ready_says_what_is_missing() -> None:
     }
 
 
+def test_a_policy_that_came_and_is_not_in_force_is_missing() -> None:
+    status = replace(STATUS, ages_s={"policy": 1.0}, policy_revision=None)
+    assert status.missing() == ["policy"]
+    assert STATUS.missing() == []
+
+
 def test_draining_is_not_ready_but_alive() -> None:
     admin = Admin(Known(status=replace(STATUS, draining=True)), HEALTH_PATHS)
     reply = admin.handle("GET", "/ready")
