@@ -11,30 +11,18 @@ Schema: envoy.service.auth.v3.CheckRequest in protojson (zero values left out, i
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NoReturn
-from urllib.parse import unquote_to_bytes
+from typing import Final
 
 import orjson
 
-from policy.call import Call, Field, Grant, Posture
+from policy.call import Call, Grant, Posture
+from policy.faithful import Unreadable, parsed_body, parsed_path, parsed_query, utf8
 from policy.reason import Reason
 
 _VERSION: Final = {"ext_authz": "v3", "encoding": "protojson"}
-_PARAMETERS_MAX: Final = 1000
 _NONE: Final[frozenset[str]] = frozenset()
-
-
-class Unreadable(Exception):  # noqa: N818 - an outcome, not a defect
-    """The call holds something that a policy cannot be shown faithfully."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason.label)
-        self.reason: Final = reason
-        self.detail: Final = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +88,7 @@ def document(call: Call, grant: Grant | None, posture: Posture, needs: Needs) ->
     """
     facts = needs.facts
     http = _http(call, needs)
-    request: dict[str, object] = {"http": http} if http or needs.body else {}
+    request: dict[str, object] = {"http": http}  # objects are always there, for `object.get`
     if needs.time:
         request["time"] = _timestamp(call.time_s)
     source: dict[str, object] = {}
@@ -126,9 +114,9 @@ def document(call: Call, grant: Grant | None, posture: Posture, needs: Needs) ->
     if "version" in facts:
         value["version"] = _VERSION
     if needs.path:
-        value["parsed_path"] = _parsed_path(call.path)
+        value["parsed_path"] = parsed_path(call.path)
     if needs.query:
-        value["parsed_query"] = _parsed_query(call.query)
+        value["parsed_query"] = parsed_query(call.query)
     if needs.body:
         _add_body(call, needs, value, http)
     return orjson.dumps(value)
@@ -220,55 +208,11 @@ def _headers(call: Call, names: frozenset[str] | None) -> dict[str, str]:
         name = raw_name.decode("latin-1")
         if names is not None and name not in names:
             continue
-        text = _utf8(raw, "a field the policy reads is not UTF-8")
+        text = utf8(raw, "a field the policy reads is not UTF-8")
         if name in headers:
             text = headers[name] + ("; " if name == "cookie" else ",") + text
         headers[name] = text
     return headers
-
-
-def _utf8(raw: bytes, detail: str) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Unreadable(Reason.MALFORMED, detail) from None
-
-
-def _parsed_path(path: str) -> list[str]:
-    """The decoded path, split at its slashes, without the leading ones."""
-    return _percent(path, plus=False).lstrip("/").split("/")
-
-
-def _parsed_query(query: str) -> dict[str, list[str]]:
-    """`{name: [values]}` of a form-encoded query (WHATWG URL section 5.1)."""
-    if not query:
-        return {}
-    if ";" in query:
-        raise Unreadable(Reason.AMBIGUOUS_PATH, "`;` in a query that the policy reads")
-    if query.count("&") >= _PARAMETERS_MAX:
-        raise Unreadable(Reason.TARGET_TOO_LONG, "too many query parameters")
-    parsed: dict[str, list[str]] = {}
-    for part in query.split("&"):
-        if part:
-            name, _, value = part.partition("=")
-            parsed.setdefault(_percent(name, plus=True), []).append(_percent(value, plus=True))
-    return parsed
-
-
-def _percent(text: str, *, plus: bool) -> str:
-    """`text` with its percent-escapes decoded, each well-formed and together UTF-8."""
-    if plus:
-        text = text.replace("+", " ")
-    if "%" not in text:
-        return text
-    for piece in text.split("%")[1:]:
-        if len(piece) < 2 or not _is_hex(piece[0]) or not _is_hex(piece[1]):  # noqa: PLR2004
-            raise Unreadable(Reason.MALFORMED, "a percent-escape is not well-formed")
-    return _utf8(unquote_to_bytes(text), "percent-escapes are not UTF-8")
-
-
-def _is_hex(char: str) -> bool:
-    return char in "0123456789abcdefABCDEF"
 
 
 def _add_body(call: Call, needs: Needs, value: dict[str, object], http: dict[str, object]) -> None:
@@ -281,41 +225,6 @@ def _add_body(call: Call, needs: Needs, value: dict[str, object], http: dict[str
         body = b""
     value["truncated_body"] = False
     if needs.raw_body and body:
-        http["body"] = _utf8(body, "the body the policy reads is not UTF-8")
+        http["body"] = utf8(body, "the body the policy reads is not UTF-8")
     if needs.parsed_body:
-        value["parsed_body"] = _parsed_body(body, call.fields)
-
-
-def _parsed_body(body: bytes, fields: Iterable[Field]) -> object:
-    """The value of a JSON or form body, null for an empty body or another media type."""
-    kinds = [value for name, value in fields if name == b"content-type"]
-    if not body or not kinds:
-        return None
-    if len(kinds) > 1:
-        raise Unreadable(Reason.DUPLICATE_FIELD, "two content types")
-    kind = kinds[0].split(b";", 1)[0].strip().lower()
-    if kind == b"application/json" or kind.endswith(b"+json"):
-        return _strict_json(_utf8(body, "the JSON body is not UTF-8"))
-    if kind == b"application/x-www-form-urlencoded":
-        return _parsed_query(_utf8(body, "the form body is not UTF-8"))
-    if kind.startswith(b"multipart/"):
-        raise Unreadable(Reason.MALFORMED, "the policy reads bodies; multipart is not read")
-    return None
-
-
-def _strict_json(text: str) -> object:
-    try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
-    except (ValueError, RecursionError):
-        raise Unreadable(Reason.MALFORMED, "the body is not one strict JSON value") from None
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key came twice")
-    return value
-
-
-def _constant(name: str) -> NoReturn:
-    raise ValueError(name)
+        value["parsed_body"] = parsed_body(body, call.fields)

@@ -19,7 +19,8 @@ from typing import Any, Final, NoReturn, final
 
 from policy.call import Call, Field, Gate, Grant, Posture
 from policy.engines import UNDEFINED, Engine, EngineFault, InlineEngine
-from policy.input import Needs, Unreadable, document
+from policy.faithful import Unreadable
+from policy.input import Needs, document
 from policy.obligations import apply
 from policy.reason import Reason
 from policy.verdict import Refusal, Verdict, read

@@ -130,6 +130,16 @@ def prefix_of(node: Node) -> tuple[tuple[str, ...], bool] | None:
     return base[0], False
 
 
+def is_constant(node: Node) -> bool:
+    """Whether `node` is a scalar, or a collection of nothing else."""
+    kind, content = kind_of(node)
+    if kind in {"Array", "Set"}:
+        return all(map(is_constant, content["items"]))
+    if kind == "Object":
+        return all(is_constant(part) for field in content["fields"] for part in field[1:])
+    return kind in SCALARS
+
+
 def walk(node: Any) -> Iterator[tuple[str, Any]]:
     """Every `(kind, content)` in `node`, from the outside in."""
     stack = [node]

@@ -20,8 +20,8 @@ from sidecar.token.correlation import Handles
 from sidecar.upstreams import Upstreams
 
 
-class Shown(Protocol):
-    """What of a worker is shown."""
+class ShownParts(Protocol):
+    """What of a worker's parts is shown."""
 
     config: Config
     posture: PostureTable
@@ -30,14 +30,22 @@ class Shown(Protocol):
     access: AccessLog
     decisions: DecisionLog
     handles: Handles
-    upstreams: Upstreams
-    draining: bool
-    gates_open: bool
+
+
+class ShownIdentity(Protocol):
+    """What of its identity is shown."""
 
     @property
-    def credentials(self) -> Credentials | None:
+    def held(self) -> Credentials | None:
         """The current identity, None before there is one."""
         ...
+
+
+class ShownGates(Protocol):
+    """What of its gates is shown."""
+
+    upstreams: Upstreams
+    open_now: bool
 
 
 def own_version() -> str:
@@ -51,53 +59,58 @@ def own_version() -> str:
 class Overview:
     """See `sidecar.telemetry.admin.Inputs`."""
 
-    def __init__(self, worker: Shown, config_file: Path) -> None:
-        self._worker = worker
+    def __init__(
+        self, parts: ShownParts, identity: ShownIdentity, gates: ShownGates, config_file: Path
+    ) -> None:
+        self._parts = parts
+        self._identity = identity
+        self._gates = gates
         self._config_file = config_file
-        worker.metrics.sources = Sources(
-            posture=lambda: worker.posture.posture().value,
+        self.draining = False
+        parts.metrics.sources = Sources(
+            posture=lambda: parts.posture.posture().value,
             ages_s=self._ages_s,
             svid_expires_at_s=self._svid_expires_at_s,
-            policy_revision=lambda: worker.policies.revision or None,
-            pool=lambda: {"idle": worker.upstreams.pool.idle_count},
-            grants=lambda: len(worker.handles),
+            policy_revision=lambda: parts.policies.revision or None,
+            pool=lambda: {"idle": gates.upstreams.pool.idle_count},
+            grants=lambda: len(parts.handles),
             log_dropped=lambda: {
-                "access": worker.access.sink.dropped,
-                "decision": worker.decisions.sink.dropped,
+                "access": parts.access.sink.dropped,
+                "decision": parts.decisions.sink.dropped,
             },
         )
 
     def ready(self) -> bool:
         """First every input fresh and a policy in force; afterwards only `sealed` clears it."""
-        worker = self._worker
-        return worker.posture.ready() and bool(worker.policies.revision) and worker.gates_open
+        parts = self._parts
+        return parts.posture.ready() and bool(parts.policies.revision) and self._gates.open_now
 
     def status(self) -> Status:
         """The state now."""
-        worker = self._worker
-        sealed = worker.posture.sealed_reason()
-        held = worker.credentials
+        parts = self._parts
+        sealed = parts.posture.sealed_reason()
+        held = self._identity.held
         return Status(
             version=own_version(),
-            workload=worker.config.workload.uri,
-            posture=worker.posture.posture().value,
+            workload=parts.config.workload.uri,
+            posture=parts.posture.posture().value,
             sealed_reason=None if sealed is None else sealed.label,
-            draining=worker.draining,
-            ages_s=worker.posture.ages_s(),
+            draining=self.draining,
+            ages_s=parts.posture.ages_s(),
             svid_serial=None if held is None else f"{held.svid.serial:x}",
             svid_expires_at_s=self._svid_expires_at_s(),
-            policy_revision=worker.policies.revision or None,
+            policy_revision=parts.policies.revision or None,
             config_file=str(self._config_file),
-            workers=worker.config.workers,
+            workers=parts.config.workers,
         )
 
     def metrics(self) -> bytes:
-        """The Prometheus text of this worker."""
-        return self._worker.metrics.render()
+        """The Prometheus text of this parts."""
+        return self._parts.metrics.render()
 
     def _ages_s(self) -> Mapping[str, float]:
-        return {name: age for name, age in self._worker.posture.ages_s().items() if not isinf(age)}
+        return {name: age for name, age in self._parts.posture.ages_s().items() if not isinf(age)}
 
     def _svid_expires_at_s(self) -> float | None:
-        held = self._worker.credentials
+        held = self._identity.held
         return None if held is None else held.svid.not_after_s

@@ -19,9 +19,10 @@ from ca.keys import Secrets
 from ca.spiffe.ids import SpiffeId, TrustDomain
 from policy.bundle import PolicyBundle
 from policy.call import Grant
-from sidecar.app import Worker, prepare
+from sidecar.app import Worker
 from sidecar.config import load
 from sidecar.identity.credentials import FILE
+from sidecar.parts import run_folder
 from sidecar.resilience.posture import Dependency
 from sidecar.token.external import External
 from sidecar.token.root import RootMinter
@@ -57,7 +58,7 @@ allow := {"allowed": true, "narrowgate": {"scope": ["payments:charge"]}} if {
 class Application(asyncio.Protocol):
     """A plain HTTP server that answers any request whose head and body came in one piece."""
 
-    answer = b"HTTP/1.1 200 OK\r\nserver: plain\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{\"status\":\"ok\"}"
+    answer = b'HTTP/1.1 200 OK\r\nserver: plain\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{"status":"ok"}'
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -89,10 +90,10 @@ class World:
         for index, name in enumerate(names, start=1):
             world.workers[name] = await world._worker(name, index, logs)
         for worker in world.workers.values():
-            worker.mesh.apply(world.snapshot(), time.time())
-            worker.posture.fresh(*Dependency)
-            await worker.policies.settled()
-            await worker._open_gates()
+            worker.parts.mesh.apply(world.snapshot(), time.time())
+            worker.parts.posture.fresh(*Dependency)
+            await worker.parts.policies.settled()
+            await worker.gates.open()
         return world
 
     def snapshot(self) -> dict[str, object]:
@@ -141,10 +142,10 @@ telemetry:
 """
         )
         config = load(path)
-        prepare(config)
+        run_folder(config.run_dir)
         self._enrol(config.run_dir, name)
         worker = Worker(config, path, 0, self.network)
-        worker.deadlines.start()
+        worker.parts.deadlines.start()
         await worker.identity._obtain()
         await self.network.listen(Application, "127.0.0.1", 19000 + index)
         return worker
@@ -171,7 +172,7 @@ telemetry:
         """A root minted at the edge of `name`, as a caller's access token would make."""
         worker = self.workers[name]
         held = worker.identity.credentials
-        minter = RootMinter(HopSigner(held.hop_key, held.wit), worker.mesh.pseudonyms)
+        minter = RootMinter(HopSigner(held.hop_key, held.wit), worker.parts.mesh.pseudonyms)
         external = External(
             "https://idp.example",
             "ann",
@@ -179,14 +180,14 @@ telemetry:
             time.time() + 3000,
             "",
         )
-        return minter.mint(external, worker.mesh.trust.issuers, time.time())
+        return minter.mint(external, worker.parts.mesh.trust.issuers, time.time())
 
     def handle(self, name: str) -> str:
         """A live inbound call at `name` that holds such a grant."""
         worker = self.workers[name]
-        return worker.handles.open(self.grant(name), trace_id=None, now_s=time.time())
+        return worker.parts.handles.open(self.grant(name), trace_id=None, now_s=time.time())
 
     async def close(self) -> None:
         for worker in self.workers.values():
-            worker.deadlines.stop()
-            await worker._close()
+            worker.parts.deadlines.stop()
+            await worker.gates.close()

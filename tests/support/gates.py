@@ -61,15 +61,15 @@ PSEUDONYMS = {"key": "A" * 43}
 class FakeEngine:
     """Answers what it is told: a JSON value, or what a function of the input gives or raises."""
 
-    def __init__(self, answer: object = True, needs: Needs | None = None) -> None:
-        self.answer = answer
+    def __init__(self, says: object = True, needs: Needs | None = None) -> None:
+        self.says = says
         self.needs = needs or SEES
         self.asked: list[dict[str, Any]] = []
         self.closed = False
 
     async def evaluate(self, document: bytes) -> object:
         self.asked.append(json.loads(document))
-        answer = self.answer
+        answer = self.says
         if isinstance(answer, BaseException):
             raise answer
         if callable(answer):

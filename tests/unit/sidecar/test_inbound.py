@@ -312,7 +312,7 @@ async def test_the_scope_that_policy_narrows_is_what_the_application_can_use(
     world: World, app: App
 ) -> None:
     edge, orders = await both(world, app)
-    orders.in_engine.answer = {"allowed": True, "narrowgate": {"scope": []}}
+    orders.in_engine.says = {"allowed": True, "narrowgate": {"scope": []}}
     held: list[frozenset[str]] = []
 
     async def look(request: Message) -> bytes | None:
@@ -344,7 +344,7 @@ async def test_a_second_attempt_is_decided_under_its_own_grant(world: World, app
         scope = [] if len(orders.in_engine.asked) == 3 else ["read"]
         return {"allowed": True, "narrowgate": {"scope": scope}}
 
-    app.answer, orders.in_engine.answer = look, narrower
+    app.answer, orders.in_engine.says = look, narrower
     assert (await from_mesh(world, orders, fields)).status == 204
     assert (await from_mesh(world, orders, fields)).status == 204
     assert held == [frozenset({"read"}), frozenset()]

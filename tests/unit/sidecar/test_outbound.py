@@ -134,14 +134,14 @@ async def test_a_grant_that_has_expired_denies(world: World, app: App) -> None:
 
 async def test_no_scope_obligation_hands_on_the_empty_scope(world: World, app: App) -> None:
     edge, orders = await both(world, app)
-    edge.engine.answer = True
+    edge.engine.says = True
     await out(edge, [("X-Request-Id", edge.handle(edge.grant()))])
     assert orders.in_engine.asked[-1]["narrowgate"]["token"]["scope"] == []
 
 
 async def test_a_widening_policy_denies(world: World, app: App) -> None:
     edge, _ = await both(world, app)
-    edge.engine.answer = {"allowed": True, "narrowgate": {"scope": ["read", "admin"]}}
+    edge.engine.says = {"allowed": True, "narrowgate": {"scope": ["read", "admin"]}}
     answer = await out(edge, [("X-Request-Id", edge.handle(edge.grant()))])
     assert answer.reason == Reason.SCOPE_WIDENED.label
     assert not app.requests
@@ -219,7 +219,7 @@ async def test_a_denied_second_attempt_is_not_sent(world: World, app: App) -> No
     edge, orders = await both(world, app)
     world.services = [service("orders", "127.0.0.1:1", f"127.0.0.1:{orders.inbound}")]
     world.publish()
-    edge.engine.answer = lambda _: len(edge.engine.asked) == 1
+    edge.engine.says = lambda _: len(edge.engine.asked) == 1
     answer = await out(edge)
     assert answer.reason == Reason.POLICY_DENIED.label
     assert not app.requests
@@ -302,9 +302,9 @@ async def test_policy_sees_where_a_call_goes(world: World, app: App) -> None:
 
 async def test_both_gates_at_once(world: World, app: App) -> None:
     edge, orders = await both(world, app)
-    edge.engine.answer = False
+    edge.engine.says = False
     assert (await out(edge)).reason == Reason.POLICY_DENIED.label
-    edge.engine.answer, orders.in_engine.answer = True, False
+    edge.engine.says, orders.in_engine.says = True, False
     answer = await out(edge)
     assert (answer.status, answer.reason) == (403, Reason.POLICY_DENIED.label)
     assert not app.requests

@@ -29,22 +29,22 @@ class Bench:
             access=SimpleNamespace(sink=SimpleNamespace(dropped=0)),
             decisions=SimpleNamespace(sink=SimpleNamespace(dropped=0)),
             handles=[],
-            upstreams=SimpleNamespace(pool=SimpleNamespace(idle_count=0)),
-            credentials=None,
-            draining=False,
-            gates_open=False,
         )
-        self.overview = Overview(self.worker, Path("config.yaml"))
+        self.identity: Any = SimpleNamespace(held=None)
+        self.gates: Any = SimpleNamespace(
+            upstreams=SimpleNamespace(pool=SimpleNamespace(idle_count=0)), open_now=False
+        )
+        self.overview = Overview(self.worker, self.identity, self.gates, Path("config.yaml"))
 
     def complete(self) -> None:
         """Everything that readiness takes."""
         now_s = self.clock.time_s()
         svid = SimpleNamespace(serial=10, not_after_s=now_s + 3600)
-        self.worker.credentials = SimpleNamespace(svid=svid)
+        self.identity.held = SimpleNamespace(svid=svid)
         self.worker.posture.identity(now_s, now_s + 3600)
         self.worker.posture.fresh(*Dependency)
         self.worker.policies.revision = "abc"
-        self.worker.gates_open = True
+        self.gates.open_now = True
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_policy_that_came_and_was_refused_is_missing(bench: Bench) -> None:
 
 def test_closed_gates_are_not_ready(bench: Bench) -> None:
     bench.complete()
-    bench.worker.gates_open = False
+    bench.gates.open_now = False
     assert not bench.overview.ready()
 
 

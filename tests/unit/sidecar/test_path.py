@@ -61,12 +61,12 @@ async def test_whatever_a_decision_is_but_an_allow_denies(
 ) -> None:
     edge, orders = await both(world, app, timeout_s=0.05)
     engine = edge.engine if gate == "outbound" else orders.in_engine
-    engine.answer = ANSWERS[reason]
+    engine.says = ANSWERS[reason]
     for _ in range(2):  # and a fault is not for ever
         answer = await (out(edge) if gate == "outbound" else into(edge, orders))
         assert (answer.status, answer.reason) == (reason.status, reason.label)
     assert not app.requests
-    engine.answer = True
+    engine.says = True
     assert (await (out(edge) if gate == "outbound" else into(edge, orders))).status == 200
 
 
@@ -115,9 +115,9 @@ async def test_a_degraded_gate_can_only_subtract(world: World, app: App) -> None
     world.clock.advance(11)
     assert (await out(edge)).status == 200
     assert [one["narrowgate"]["posture"] for one in edge.engine.asked] == ["normal", "degraded"]
-    edge.engine.answer = lambda document: document["narrowgate"]["posture"] == "normal"
+    edge.engine.says = lambda document: document["narrowgate"]["posture"] == "normal"
     assert (await out(edge)).reason == Reason.POLICY_DENIED.label
-    edge.engine.answer = lambda document: document["narrowgate"]["posture"] == "degraded"
+    edge.engine.says = lambda document: document["narrowgate"]["posture"] == "degraded"
     assert (await out(edge)).reason == Reason.POLICY_DENIED.label
 
 
@@ -153,7 +153,7 @@ async def test_each_request_leaves_one_access_line_and_one_decision(
 ) -> None:
     edge, orders = await both(world, app)
     await out(edge)
-    edge.engine.answer = False
+    edge.engine.says = False
     await out(edge)
     await call(edge.outbound, "GET", "/x", host="nobody")
     access, decisions = edge.records("access"), edge.records("decision")
@@ -291,7 +291,7 @@ async def test_an_application_that_does_not_answer(world: World, app: App) -> No
 async def test_a_deadline_of_policy_is_told_and_not_tried_again(world: World, app: App) -> None:
     edge, orders = await both(world, app)
     assert (await into(edge, orders)).status == 200
-    orders.in_engine.answer = {"allowed": True, "narrowgate": {"deadline": 0.2}}
+    orders.in_engine.says = {"allowed": True, "narrowgate": {"deadline": 0.2}}
     app.answer = silent
     answer = await into(edge, orders)
     assert (answer.status, answer.reason) == (504, Reason.DESTINATION_TIMEOUT.label)
@@ -318,13 +318,13 @@ async def test_a_response_that_breaks_is_never_whole(world: World, app: App) -> 
 
 async def test_response_fields_of_policy_are_added(world: World, app: App) -> None:
     edge, orders = await both(world, app)
-    orders.in_engine.answer = {"allowed": True, "response_headers_to_add": {"x-judged": "yes"}}
+    orders.in_engine.says = {"allowed": True, "response_headers_to_add": {"x-judged": "yes"}}
     assert (await into(edge, orders)).all("x-judged") == ["yes"]
 
 
 async def test_fields_of_policy_reach_the_application(world: World, app: App) -> None:
     edge, orders = await both(world, app)
-    orders.in_engine.answer = {
+    orders.in_engine.says = {
         "allowed": True,
         "headers": {"x-tier": "gold"},
         "request_headers_to_remove": ["x-gone"],
@@ -392,7 +392,7 @@ async def test_expect_100_continue_with_a_policy_that_reads_bodies(
     allowed: bool, world: World, app: App
 ) -> None:
     edge, orders = await both(world, app)
-    orders.in_engine.needs, orders.in_engine.answer = BODY, allowed
+    orders.in_engine.needs, orders.in_engine.says = BODY, allowed
     fields = [("Expect", "100-continue"), ("Content-Length", "4")]
     async with await Client.open(orders.inbound, edge.tls()) as client:
         await client.send(encode("POST", "/x", fields, host="orders"))
@@ -407,7 +407,7 @@ async def test_expect_100_continue_is_not_answered_before_a_refusal(
     world: World, app: App
 ) -> None:
     edge, orders = await both(world, app)
-    orders.in_engine.answer = False
+    orders.in_engine.says = False
     fields = [("Expect", "100-continue"), ("Content-Length", "4")]
     for needs in (Needs(), BODY):
         orders.in_engine.needs = needs

@@ -13,7 +13,7 @@ from ca.spiffe.svid import SvidError
 from policy.reason import Reason
 from sidecar.http.exchange import Exchange
 from sidecar.http.head import Field, Framing, ResponseHead
-from sidecar.http.server import PIPELINED_BYTES_MAX, ServerConnection
+from sidecar.http.server import PIPELINED_BYTES_MAX, Handler, ServerConnection
 from sidecar.identity.peer import Peer as Identity
 from sidecar.identity.peer import peer_of
 from sidecar.net.link import CLOSE_S
@@ -319,42 +319,49 @@ async def test_a_closing_answer_survives_pipelined_bytes_behind_it(world: World)
     assert len(held.streams) == 1
 
 
-async def test_half_close_gets_every_answer(world: World, tls: Contexts) -> None:
-    opened = await world.door(echo, **over(tls))
-    peer = await world.connect(opened.port, tls[1])
-    data = (GET % 1) + post(b"two") + (GET % 3)
-    if tls[0] is None:
-        peer.writer.write(data)
-        peer.half_close()
-    else:
-        await peer.send(data)
+def after_the_end(world_doors: list[Opened]) -> Handler:
+    """Answer only when the caller's end has been seen, so that all of it is pipelined."""
+
+    async def late(stream: Exchange) -> None:
+        connection = next(iter(world_doors[0].door.open))
+        await eventually(lambda: connection._input_over)
+        await echo(stream)
+
+    return late
+
+
+async def half_closed(world: World, data: bytes) -> tuple[Peer, Opened]:
+    doors: list[Opened] = []
+    doors.append(await world.door(after_the_end(doors)))
+    peer = await world.connect(doors[0].port)
+    peer.writer.write(data)
+    peer.half_close()
+    return peer, doors[0]
+
+
+async def test_half_close_gets_every_answer(world: World) -> None:
+    peer, opened = await half_closed(world, (GET % 1) + post(b"two") + (GET % 3))
     bodies = [(await peer.response()).body for _ in range(3)]
     assert bodies == [b"GET /1 ", b"POST /p two", b"GET /3 "]
-    if tls[0] is None:
-        assert await peer.end() == "eof"
-        await opened.door.drained()
+    assert await peer.end() == "eof"
+    await opened.door.drained()
 
 
 async def test_a_pipelined_request_cut_by_half_close(world: World) -> None:
-    opened = await world.door(echo)
-    peer = await world.connect(opened.port)
-    peer.writer.write((GET % 1) + post(b"12345")[:-2])
-    peer.half_close()
+    peer, opened = await half_closed(world, (GET % 1) + post(b"12345")[:-2])
     assert (await peer.response()).body == b"GET /1 "
     found = await peer.response()
     assert (found.status, found.body) == (400, b"body_truncated")
     assert await peer.end() == "eof"
-    other = await world.connect(opened.port)
-    other.writer.write((GET % 1) + (GET % 2)[:-2])
-    other.half_close()
-    assert (await other.response()).body == b"GET /1 "
-    assert await other.rest() == b""
-    garbage = await world.connect(opened.port)
-    garbage.writer.write((GET % 1) + b"\x00\x01\r\n\r\n")
-    garbage.half_close()
-    assert (await garbage.response()).status == 200
-    assert (await garbage.response()).status == 400
-    assert await garbage.rest() == b""
+    await opened.door.drained()
+    peer, opened = await half_closed(world, (GET % 1) + (GET % 2)[:-2])
+    assert (await peer.response()).body == b"GET /1 "
+    assert await peer.rest() == b""
+    await opened.door.drained()
+    peer, opened = await half_closed(world, (GET % 1) + b"\x00\x01\r\n\r\n")
+    assert (await peer.response()).status == 200
+    assert (await peer.response()).status == 400
+    assert await peer.rest() == b""
     await opened.door.drained()
 
 

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
-
-from mypy import api
 
 from sidecar.http.client import ClientConnection
 from sidecar.http.exchange import Exchange
 from sidecar.http.intake import Intake
 from sidecar.http.stream import Connection, Reset, Sink, Source, Stream
 
-CHECK = """
-from sidecar.http.exchange import Exchange
-from sidecar.http.stream import Sink, Source, Stream
-def one(found: Exchange) -> Stream: return found
-def two(found: Exchange) -> Source: return found
-def three(found: Exchange) -> Sink: return found
-"""
+
+def as_stream(found: Exchange) -> Stream:
+    """Only mypy reads this: it fails where the shapes differ."""
+    return found
 
 
-def test_mypy_takes_an_exchange_for_a_stream(tmp_path: Path) -> None:
-    source = tmp_path / "shape.py"
-    source.write_text(CHECK)
-    out, err, code = api.run(["--strict", f"--cache-dir={tmp_path / 'cache'}", str(source)])
-    assert code == 0, out + err
+def as_halves(found: Exchange) -> tuple[Source, Sink]:
+    return found, found
 
 
 def test_every_name_of_the_protocols_is_there() -> None:
