@@ -9,6 +9,7 @@ given a narrowed hop, sent over mutual TLS, verified, and decided again at the i
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -36,7 +37,7 @@ SIDECARS: Final = ("narrowgate-out", "narrowgate-in")
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _POLICY: Final = Path(__file__).with_name("policy")
-_COMMAND: Final = (sys.executable, "-m", "sidecar")
+_COMMAND: Final = (os.environ.get("BENCH_PYTHON", sys.executable), "-m", "sidecar")
 _HOLD_S: Final = LIFETIME_S
 _REFUSED: Final = (401, 403)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from policy.bundle import PolicyBundle, Problem
-from policy.needs import needs as needs
+from policy.needs import needs
 from policy.syntax import (
     SCALARS,
     Head,

@@ -160,6 +160,7 @@ def work(config: Config, config_file: Path, index: int) -> int:
         return await Worker(config, config_file, index, network).run()
 
     run_folder(config.run_dir)
+    gc.set_threshold(50_000, 50, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())
 

@@ -5,13 +5,12 @@ import rego.v1
 
 default allow := false
 
-callers := {"charge": {"spiffe://shop.example/ns/shop/sa/frontend"}}
+callers := {"/charge": {"spiffe://shop.example/ns/shop/sa/frontend"}}
 
 allow if {
-	some route
-	callers[route][input.attributes.source.principal]
+	input.attributes.source.principal in callers["/charge"]
 	input.attributes.request.http.method in {"GET", "POST"}
-	input.parsed_path[0] == route
+	input.parsed_path[0] == "charge"
 	"payments:charge" in input.narrowgate.token.scope
 }
 

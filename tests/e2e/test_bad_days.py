@@ -52,14 +52,16 @@ async def settled(
 ) -> None:
     async with asyncio.timeout(within_s):
         while not await what():
+            assert said
             await asyncio.sleep(POLL_S)
-    assert said
 
 
 async def posture(sidecar: Sidecar) -> str:
     answer = await sidecar.get(sidecar.metrics, "/metrics")
     text = "" if answer is None else answer.body.decode()
-    found = re.search(r'^narrowgate_posture\{.*?posture="(\w+)".*?\} 1(?:\.0)?$', text, re.MULTILINE)
+    found = re.search(
+        r'^narrowgate_posture\{.*?posture="(\w+)".*?\} 1(?:\.0)?$', text, re.MULTILINE
+    )
     return found[1] if found else ""
 
 
@@ -328,7 +330,7 @@ async def test_a_loop_that_hangs_is_killed(mesh: Mesh, app: App) -> None:
         "tick = app.Worker._tick; count = [0];\n"
         "def hang(worker):\n"
         "    tick(worker); count[0] += 1\n"
-        "    if worker.gates_open and count[0] > 4: time.sleep(3600)\n"
+        "    if worker.gates.open_now and count[0] > 4: time.sleep(3600)\n"
         "app.Worker._tick = hang\n"
         "sys.exit(main(sys.argv[1:]))"
     )

@@ -83,6 +83,10 @@ async def judged(tool: Path, port: int, upstream: int, data: Path, out: Path) ->
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
     assert b"SMUGGLED: []" in said
+    return disagreements(out)
+
+
+def disagreements(out: Path) -> dict[str, str]:
     results = json.loads(out.read_text())
     assert len(results) > 100
     return {one["id"]: one["strict"] for one in results if one["strict"] != "ok"}

@@ -19,6 +19,10 @@ async def app() -> App:
     return await App().start()
 
 
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 def listeners(pid: int, port: int) -> bool:
     """Whether process `pid` has a listening socket on `port`."""
     wanted = f"0100007F:{port:04X}"
@@ -62,7 +66,9 @@ async def test_two_workers_are_one_sidecar(app: App, tmp_path: Path) -> None:
             "listen": f"127.0.0.1:{front.edge}",
             "certificate_file": str(tmp_path / "edge.pem"),
             "key_file": str(tmp_path / "edge.key"),
-            "issuers": [{"issuer": IDP, "audience": "shop", "jwks_file": str(tmp_path / "jwks.json")}],
+            "issuers": [
+                {"issuer": IDP, "audience": "shop", "jwks_file": str(tmp_path / "jwks.json")}
+            ],
         }
         front.config.write_text(front.config.read_text() + yaml_of("edge", edge))
         rule = ("--external-issuer", IDP, "--scope", "read", "--scope", "pay")
@@ -70,7 +76,9 @@ async def test_two_workers_are_one_sidecar(app: App, tmp_path: Path) -> None:
         await mesh.start(back, front)
         pids = await both_listen(front)
         assert front.text().count("gates are open") == 2
-        serials = {line.split("serial ")[1] for line in front.text().splitlines() if "serial" in line}
+        serials = {
+            line.split("serial ")[1] for line in front.text().splitlines() if "serial" in line
+        }
         assert len(serials) == 1, "two workers share one identity"
 
         await correlated_across_workers(app, mesh, front, back, provider.access_token(["read"]))
@@ -81,7 +89,7 @@ async def test_two_workers_are_one_sidecar(app: App, tmp_path: Path) -> None:
         front.stop()
         assert front.process is not None
         assert front.process.returncode == 0
-        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+        assert not any(map(alive, pids))
     finally:
         mesh.close()
         app.stop()
@@ -109,8 +117,7 @@ async def correlated_across_workers(
             owners.add(handle[-2:])
             fields = [("X-Request-Id", handle)]
             answers = [
-                await call(front.outbound, "GET", "/onwards", fields, host="back")
-                for _ in range(6)
+                await call(front.outbound, "GET", "/onwards", fields, host="back") for _ in range(6)
             ]
             crossed.append(sum(one.status == 200 for one in answers))
         return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -158,9 +165,7 @@ async def test_a_worker_that_cannot_start_ends_the_sidecar(app: App, tmp_path: P
         app.stop()
 
 
-async def test_requests_in_flight_survive_the_other_workers_death(
-    app: App, tmp_path: Path
-) -> None:
+async def test_requests_in_flight_survive_the_other_workers_death(app: App, tmp_path: Path) -> None:
     mesh = Mesh(tmp_path)
     held: asyncio.Queue[asyncio.Future[bytes]] = asyncio.Queue()
 
@@ -183,10 +188,12 @@ async def test_requests_in_flight_survive_the_other_workers_death(
         os.kill(pids[0], signal.SIGKILL)
         for future in futures:
             future.set_result(b"HTTP/1.1 204 No Content\r\n\r\n")
-        got = await asyncio.gather(*(client.response() for client in clients), return_exceptions=True)
-        alive = [one for one in got if isinstance(one, Message)]
-        assert alive
-        assert all(one.status == 204 for one in alive)
+        got = await asyncio.gather(
+            *(client.response() for client in clients), return_exceptions=True
+        )
+        answered = [one for one in got if isinstance(one, Message)]
+        assert answered
+        assert all(one.status == 204 for one in answered)
         await both_listen(front, but=pids[0])
         for client in clients:
             client.close()

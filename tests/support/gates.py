@@ -183,9 +183,7 @@ class Side:
         self.limits = limits or Limits()
         self.held = Held(
             world.identities,
-            world.identities.credentials(
-                name, now_s=world.clock.time_s(), lifetime_s=lifetime_s
-            ),
+            world.identities.credentials(name, now_s=world.clock.time_s(), lifetime_s=lifetime_s),
         )
         self.mesh = Mesh(workload(name), world.identities.bundle)
         self.posture = PostureTable(

@@ -120,9 +120,7 @@ class Client:
     def reset(self) -> None:
         """Close so that the other side sees a reset, not an end."""
         linger = struct.pack("ii", 1, 0)
-        self.writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, linger
-        )
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.close()
 
     async def send(self, raw: bytes) -> None:
@@ -217,9 +215,7 @@ class App:
     _open: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     async def start(self, port: int = 0) -> Self:
-        self._server = await asyncio.start_server(
-            self._connected, "127.0.0.1", port, limit=1 << 20
-        )
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port, limit=1 << 20)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

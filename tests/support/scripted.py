@@ -97,7 +97,9 @@ class Scripted:
 
 
 def authority_credentials(identities: Identities) -> Credentials:
-    return identities.credentials("", spiffe_id=f"spiffe://{identities.domain}/narrowgate/authority")
+    return identities.credentials(
+        "", spiffe_id=f"spiffe://{identities.domain}/narrowgate/authority"
+    )
 
 
 def _chunk(line: object) -> bytes:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.gates import World
-from tests.support.identities import Identities
 from tests.support.http_peer import App
+from tests.support.identities import Identities
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from sidecar.routes import GrantRule
 from sidecar.token.narrow import Narrower
 from sidecar.token.refusal import TokenRefused
 from tests.support.gates import Grant, Route, Side, World
-from tests.support.identities import Identities, revocations, workload
 from tests.support.http_peer import App, Client, Fields, Message, call, encode
+from tests.support.identities import Identities, revocations, workload
 from tests.unit.sidecar.token.conftest import permitted
 
 REQUIRED = (Route("/", GrantRule.REQUIRED), Route("/open", GrantRule.OPTIONAL))

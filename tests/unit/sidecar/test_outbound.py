@@ -1,4 +1,4 @@
-"""The outbound gate on real sockets: destination, correlation, the hop, and what is not forwarded."""
+"""The outbound gate on real sockets: destination, correlation, the hop, what stays inside."""
 
 from __future__ import annotations
 
@@ -254,9 +254,7 @@ async def test_a_destination_that_was_revoked_gets_nothing_more(world: World, ap
     assert len(app.requests) == 1
 
 
-async def test_a_handle_of_another_worker_is_found(
-    world: World, app: App, tmp_path: Path
-) -> None:
+async def test_a_handle_of_another_worker_is_found(world: World, app: App, tmp_path: Path) -> None:
     """Two workers of `edge`: the application answers a call of one through the other."""
     orders = await world.side("orders", app.port)
 

@@ -12,6 +12,7 @@ from policy.engines import UNDEFINED
 from policy.input import Needs
 from policy.reason import Reason
 from sidecar.http.head import Limits
+from sidecar.passage import Passage
 from sidecar.resilience.posture import Dependency
 from tests.support.gates import SEES, Side, World, fault
 from tests.support.http_peer import App, Client, Message, call, encode
@@ -36,6 +37,17 @@ def panic(_document: object) -> object:
     raise type("PanicException", (BaseException,), {})("a Rust panic")
 
 
+def tell_at_end(side: Side, told: asyncio.Event) -> None:
+    """Set `told` when the record of a request is complete."""
+    ended = side.journal.ended
+
+    def end(passage: Passage) -> None:
+        ended(passage)
+        told.set()
+
+    side.journal.ended = end  # type: ignore[method-assign]
+
+
 async def never(_document: object = None) -> object:
     return await asyncio.get_running_loop().create_future()
 
@@ -46,7 +58,7 @@ ANSWERS: dict[Reason, object] = {
     Reason.POLICY_MALFORMED: "yes",
     Reason.POLICY_ERROR: ValueError("a bug in an engine"),
     Reason.POLICY_CRASHED: panic,
-    Reason.POLICY_TIMEOUT: lambda document: never(document),
+    Reason.POLICY_TIMEOUT: never,
     Reason.POLICY_DISAGREED: fault(Reason.POLICY_DISAGREED),
     Reason.POLICY_UNAVAILABLE: fault(Reason.POLICY_UNAVAILABLE),
     Reason.OBLIGATION_REFUSED: {"allowed": True, "headers": {"txn-token": "x"}},
@@ -148,9 +160,7 @@ async def test_an_error_anywhere_forwards_nothing(
     assert (await out(edge)).status == 200
 
 
-async def test_each_request_leaves_one_access_line_and_one_decision(
-    world: World, app: App
-) -> None:
+async def test_each_request_leaves_one_access_line_and_one_decision(world: World, app: App) -> None:
     edge, orders = await both(world, app)
     await out(edge)
     edge.engine.says = False
@@ -265,7 +275,12 @@ RAW: dict[Reason, bytes] = {
 @pytest.mark.parametrize("reason", RAW, ids=lambda reason: reason.label)
 async def test_an_answer_that_is_none(reason: Reason, world: World, app: App) -> None:
     edge, orders = await both(world, app)
-    app.at_head = lambda _, writer: (writer.write(RAW[reason]), writer.close()) and None
+
+    def answers(_request: Message, writer: asyncio.StreamWriter) -> None:
+        writer.write(RAW[reason])
+        writer.close()
+
+    app.at_head = answers
     answer = await into(edge, orders)
     assert (answer.status, answer.reason) == (502, reason.label)
 
@@ -374,8 +389,7 @@ async def test_a_truncated_body_denies(world: World, app: App) -> None:
     edge, orders = await both(world, app)
     orders.in_engine.needs = BODY
     gone = asyncio.Event()
-    ended = orders.journal.ended
-    orders.journal.ended = lambda passage: (ended(passage), gone.set()) and None  # type: ignore[method-assign]
+    tell_at_end(orders, gone)
     async with await Client.open(orders.inbound, edge.tls()) as client:
         raw = encode("POST", "/x", [("Content-Length", "10")], host="orders")
         await client.send(raw + b"half")
@@ -403,9 +417,7 @@ async def test_expect_100_continue_with_a_policy_that_reads_bodies(
     assert len(app.requests) == int(allowed)
 
 
-async def test_expect_100_continue_is_not_answered_before_a_refusal(
-    world: World, app: App
-) -> None:
+async def test_expect_100_continue_is_not_answered_before_a_refusal(world: World, app: App) -> None:
     edge, orders = await both(world, app)
     orders.in_engine.says = False
     fields = [("Expect", "100-continue"), ("Content-Length", "4")]
@@ -426,9 +438,7 @@ async def test_a_body_over_the_gates_own_bound(world: World, app: App) -> None:
     assert (answer.status, answer.reason) == (413, Reason.BODY_TOO_LARGE.label)
 
 
-async def test_a_policy_that_begins_to_read_bodies_meanwhile_denies(
-    world: World, app: App
-) -> None:
+async def test_a_policy_that_begins_to_read_bodies_meanwhile_denies(world: World, app: App) -> None:
     """The policy is replaced after the body could have been kept: it must not see an empty one."""
     edge, orders = await both(world, app)
     buffer = orders.in_gate._buffer
@@ -452,8 +462,7 @@ async def test_the_caller_goes_and_the_destination_is_told(world: World, app: Ap
         return await asyncio.get_running_loop().create_future()
 
     app.answer = wait_for_end
-    lost = orders.journal.ended
-    orders.journal.ended = lambda passage: (lost(passage), told.set()) and None  # type: ignore[method-assign]
+    tell_at_end(orders, told)
     client = await Client.open(orders.inbound, edge.tls())
     await client.send(encode("GET", "/x", host="orders"))
     async with asyncio.timeout(20):

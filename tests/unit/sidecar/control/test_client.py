@@ -17,6 +17,7 @@ from sidecar.net.clock import ManualClock
 from sidecar.net.deadlines import Deadlines
 from sidecar.resilience.posture import PostureTable
 from tests.support.identities import Identities, delta, revocations, workload
+from tests.support.mesh import until
 from tests.support.scripted import Scripted
 
 
@@ -36,19 +37,20 @@ class Bench:
         self.client_context: ssl.SSLContext = identities.tls(identities.credentials("orders"))
         self.jitter = 0.5
         self.client = ControlClient(
-            scripted.client(deadlines), self, self.mesh, self.posture, self.clock, lambda: self.jitter
+            scripted.client(deadlines),
+            self,
+            self.mesh,
+            self.posture,
+            self.clock,
+            lambda: self.jitter,
         )
         self.task = asyncio.create_task(self.client.run())
 
     async def applied(self, sequence: int) -> None:
-        async with asyncio.timeout(20):
-            while self.mesh.sequence != sequence:
-                await asyncio.sleep(0.005)
+        await until(lambda: self.mesh.sequence == sequence, "it is applied")
 
     async def streams(self, count: int) -> None:
-        async with asyncio.timeout(20):
-            while self.scripted.streams < count:
-                await asyncio.sleep(0.005)
+        await until(lambda: self.scripted.streams >= count, "another stream")
 
 
 def identities_now(identities: Identities) -> float:
@@ -77,9 +79,7 @@ async def test_a_snapshot_a_delta_and_a_heartbeat(bench: Bench) -> None:
     bench.clock.advance(10)
     assert bench.posture.posture() is Posture.DEGRADED
     bench.scripted.say({"type": "heartbeat", "sequence": 2})
-    async with asyncio.timeout(20):
-        while bench.posture.posture() is not Posture.NORMAL:
-            await asyncio.sleep(0.005)
+    await until(lambda: bench.posture.posture() is Posture.NORMAL, "fresh again")
     assert bench.scripted.streams == 1
 
 
@@ -110,9 +110,7 @@ async def test_what_cannot_be_applied_ends_the_stream_and_freshness(
     assert bench.posture.posture() is Posture.DEGRADED
     bench.scripted.lines = lambda _: [bench.identities.snapshot(1)]
     bench.scripted.break_off()
-    async with asyncio.timeout(20):
-        while bench.posture.posture() is not Posture.NORMAL:
-            await asyncio.sleep(0.005)
+    await until(lambda: bench.posture.posture() is Posture.NORMAL, "fresh again")
 
 
 @pytest.mark.parametrize(

@@ -149,9 +149,7 @@ def test_the_bundle_sequence_does_not_go_back(mesh: Mesh, identities: Identities
     refused(mesh, delta(3, bundles={domain: {**document, "spiffe_sequence": sequence + 4}}))
 
 
-def test_an_issuer_list_of_another_authority_is_refused(
-    mesh: Mesh, strangers: Identities
-) -> None:
+def test_an_issuer_list_of_another_authority_is_refused(mesh: Mesh, strangers: Identities) -> None:
     refused(mesh, delta(2, issuers=strangers.issuers("edge")))
 
 

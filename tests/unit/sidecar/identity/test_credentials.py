@@ -159,7 +159,7 @@ def test_a_full_disk_leaves_the_old_file(identities: Identities, tmp_path: Path)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(OSError):  # noqa: PT011 - EFBIG here, ENOSPC on a full disk
+        with pytest.raises(OSError):
             save(tmp_path, newer)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -171,7 +171,7 @@ def test_a_full_disk_leaves_the_old_file(identities: Identities, tmp_path: Path)
 
 def test_a_folder_that_is_none(identities: Identities, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError):  # noqa: PT011
+    with pytest.raises(OSError):
         save(tmp_path / "file", identities.credentials("orders"))
     with pytest.raises(CredentialsError, match="cannot read"):
         again(tmp_path / "file", identities)

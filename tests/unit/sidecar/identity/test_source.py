@@ -23,6 +23,7 @@ from sidecar.net.clock import ManualClock
 from sidecar.net.deadlines import Deadlines
 from tests.support.http_peer import Message
 from tests.support.identities import Identities, workload
+from tests.support.mesh import until
 from tests.support.scripted import Scripted, problem
 
 
@@ -48,11 +49,12 @@ class Bench:
         csr = x509.load_pem_x509_csr(body["csr"].encode())
         keys = [csr.public_key(), jwk_to_key(body["hop_key"])]
         issued = self.identities.authority.issue(
-            workload("orders"), *keys, self.lifetime_s, self.clock.time_s()  # type: ignore[arg-type]
+            workload("orders"),
+            *keys,
+            self.lifetime_s,
+            self.clock.time_s(),  # type: ignore[arg-type]
         )
-        svid = "".join(
-            one.public_bytes(module_encoding()).decode() for one in issued.svid.chain
-        )
+        svid = "".join(one.public_bytes(module_encoding()).decode() for one in issued.svid.chain)
         return 200, json.dumps({"svid": svid, "wit": issued.wit.token}).encode()
 
     def source(self, folder: Path | None = None) -> IdentitySource:
@@ -73,9 +75,7 @@ class Bench:
         self.tasks.append(asyncio.create_task(source.run()))
 
     async def generations(self, count: int) -> None:
-        async with asyncio.timeout(20):
-            while len(self.rotated) < count:
-                await asyncio.sleep(0.005)
+        await until(lambda: len(self.rotated) >= count, "another generation")
 
     @property
     def paths(self) -> list[str]:
@@ -211,9 +211,7 @@ async def test_a_renewal_that_fails_changes_nothing(
     else:
         bench.scripted.stop()
     bench.run(source)
-    async with asyncio.timeout(20):
-        while len(quick) < 7:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(quick) >= 7, "seven attempts")
     assert (source.credentials, source.server_context) == (held, context)
     assert len(bench.rotated) == 1
     growing = [module.RETRY_S_MIN * 2**step for step in range(5)]
@@ -236,9 +234,7 @@ async def test_a_full_disk_is_no_reason_to_have_no_identity(bench: Bench) -> Non
 async def test_without_a_token_it_says_what_to_do(bench: Bench, caplog: Any) -> None:
     (bench.folder / "token").unlink()
     bench.run(bench.source())
-    async with asyncio.timeout(20):
-        while "ca token create" not in caplog.text:
-            await asyncio.sleep(0.005)
+    await until(lambda: "ca token create" in caplog.text, "it says what to do")
     assert not bench.scripted.posts
 
 
@@ -247,9 +243,7 @@ async def test_a_folder_that_others_can_read_stops_it(bench: Bench, caplog: Any)
     (bench.folder / FILE).chmod(0o644)
     again = bench.source()
     bench.run(again)
-    async with asyncio.timeout(20):
-        while "open to others" not in caplog.text:
-            await asyncio.sleep(0.005)
+    await until(lambda: "open to others" in caplog.text, "it says why")
     assert again.held is None
 
 
@@ -284,12 +278,8 @@ async def test_the_lock_is_let_go_when_it_is_cancelled(bench: Bench) -> None:
 
     source._ask = stuck  # type: ignore[method-assign]
     task = asyncio.create_task(source._obtain())
-    async with asyncio.timeout(20):
-        while not (bench.folder / "identity.lock").exists():
-            await asyncio.sleep(0.005)
-        task.cancel()
-        await asyncio.wait([task])
-        await bench.source()._obtain()
+    await until((bench.folder / "identity.lock").exists, "the lock")
+    task.cancel()
+    await asyncio.wait([task])
+    await bench.source()._obtain()
     assert bench.paths == ["/v1/attest"]
-
-
