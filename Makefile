@@ -37,7 +37,7 @@ $(READY_BENCH): $(READY) requirements/bench.txt
 	$(PIP_INSTALL) --require-hashes -r requirements/bench.txt
 	@touch $@
 
-demo: $(READY) ## the shop: three services, their sidecars, and what is refused
+demo: $(READY) ## the shop: five services, their sidecars, and what is refused
 	$(BIN)/python -m examples.commerce.demo
 
 test: lint types ## lint, types and the whole test suite: what CI runs

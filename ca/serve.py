@@ -42,7 +42,7 @@ _BACKLOG: Final = 256
 _DRAIN_S: Final = 5.0
 _KEEPALIVE_S: Final = 30.0
 _PORT_MAX: Final = 65535
-_HEARTBEAT_S_MAX: Final = 60.0
+_HEARTBEAT_S_MAX: Final = 5.0  # a gate gives a silent stream up after ten seconds
 
 
 class ServeError(Exception):

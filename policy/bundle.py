@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MODULES_MAX: Final = 1000
 FILE_BYTES_MAX: Final = 1 << 20
 _TEST_SUFFIX: Final = "_test.rego"
+_DATA_FILES: Final = frozenset({"data.json", "data.yaml", "data.yml"})
 
 
 class Problem(NamedTuple):
@@ -81,19 +82,19 @@ class PolicyBundle:
 
 
 def load_directory(path: Path, *, tests: bool = False) -> PolicyBundle:
-    """Every `*.rego` below `path`, and `data.json` files merged at their folder's path.
+    """Every `*.rego` below `path`, and `data.{json,yaml,yml}` files merged at their folder's path.
 
     `tests` also takes `*_test.rego`; such a bundle is for the test runner only.
 
     Raises:
-        PolicyError: nothing is there, or a file is unreadable, too large or not UTF-8 or JSON.
+        PolicyError: nothing is there, or a file is unreadable, too large, or not UTF-8 or data.
     """
     problems: list[Problem] = []
     modules: dict[str, str] = {}
     data: dict[str, object] = {}
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        if file.suffix != ".rego" and file.name != "data.json":
+        if file.suffix != ".rego" and file.name not in _DATA_FILES:
             continue
         if file.name.endswith(_TEST_SUFFIX) and not tests:
             continue
@@ -102,8 +103,8 @@ def load_directory(path: Path, *, tests: bool = False) -> PolicyBundle:
             if file.suffix == ".rego":
                 modules[name] = text
             else:
-                _merge(data, Path(name).parent.parts, json.loads(text))
-        except (OSError, ValueError) as error:
+                _merge(data, _placed(_value(file.name, text), Path(name).parent.parts))
+        except (OSError, ValueError, RecursionError) as error:
             problems.append(Problem(name, 0, f"cannot be read: {error}"))
     if not modules and not problems:
         problems.append(Problem(str(path), 0, "no Rego module is there"))
@@ -121,18 +122,46 @@ def _text(file: Path) -> str:
     return raw.decode("utf-8")
 
 
-def _merge(data: dict[str, object], folder: tuple[str, ...], value: object) -> None:
+def _value(name: str, text: str) -> object:
+    """The JSON value in `text`; YAML is read as what it is in JSON."""
+    if name.endswith(".json"):
+        value: object = json.loads(text)
+    else:
+        value = _yaml(text)
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def _yaml(text: str) -> object:
+    """YAML without aliases: a few lines of them stand for any amount of data."""
+    import yaml  # noqa: PLC0415 - few policies have such data
+
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("YAML aliases are not read")
+        value: object = yaml.safe_load(text)
+        json.dumps(value)
+    except (yaml.YAMLError, TypeError) as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    return value
+
+
+def _placed(value: object, folder: tuple[str, ...]) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise ValueError("data.json is not an object")
-    node = data
-    for name in folder:
-        child = node.setdefault(name, {})
-        if not isinstance(child, dict):
-            raise ValueError(f"data at {name} is given twice")
-        node = child
-    if node.keys() & value.keys():
-        raise ValueError("the same data is given twice")
-    node.update(value)
+        raise ValueError("the top of the data is not an object")
+    placed: dict[str, object] = value
+    for name in reversed(folder):
+        placed = {name: placed}
+    return placed
+
+
+def _merge(into: dict[str, object], more: dict[str, object]) -> None:
+    for name, value in more.items():
+        there = into.setdefault(name, value)
+        if isinstance(there, dict) and isinstance(value, dict):
+            if there is not value:
+                _merge(there, value)
+        elif there is not value:
+            raise ValueError(f"the data at `{name}` is given twice")
 
 
 def compile_engine(bundle: PolicyBundle, decision: str) -> RegorusEngine:

@@ -74,9 +74,25 @@ class Needs:
 
 CLAIMS: Final = ("txn", "sub", "scope", "req_wl", "hops", "exp", "tctx")
 FACTS: Final = frozenset(
-    "source destination id method target protocol host size metadata version"
-    " gate identity onward context posture".split()
-).union(CLAIMS)
+    {
+        "source",
+        "destination",
+        "id",
+        "method",
+        "target",
+        "protocol",
+        "host",
+        "size",
+        "metadata",
+        "version",
+        "gate",
+        "identity",
+        "onward",
+        "context",
+        "posture",
+        *CLAIMS,
+    }
+)
 EVERYTHING: Final = Needs(None, True, True, True, True, True, True, True, True, FACTS, True)
 
 

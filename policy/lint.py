@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from policy.bundle import PolicyBundle, Problem
+from policy.depth import recursion
 from policy.needs import needs
 from policy.syntax import (
+    REFERENCES,
     SCALARS,
     Head,
     Module,
@@ -25,6 +27,8 @@ from policy.syntax import (
     walk,
 )
 from policy.vocabulary import GUARDS, complaint
+
+__all__ = ["guards", "is_object", "needs", "problems", "read_modules", "resolved", "straight"]
 
 _STRAIGHT: Final = SCALARS | {
     "ArithExpr",
@@ -45,7 +49,6 @@ _STRAIGHT: Final = SCALARS | {
     "UnaryExpr",
     "Var",
 }
-_REFERENCES: Final = frozenset({"RefDot", "RefBrack"})
 
 
 def read_modules(bundle: PolicyBundle) -> tuple[list[Module], list[Problem]]:
@@ -70,6 +73,7 @@ def problems(
     found = [problem for module in modules for problem in _module(module, functions)]
     found += _data_problems(modules, data)
     found += _decision_problems(modules, decision)
+    found += recursion(modules)
     return found
 
 
@@ -93,7 +97,7 @@ def _plain_head(rule: Mapping[str, Any]) -> bool:
     refr_kind, refr = kind_of(head["refr"])
     if refr_kind == "Var":
         return True
-    return kind == "Compr" and refr_kind in _REFERENCES and "Var" in refr["refr"]
+    return kind == "Compr" and refr_kind in REFERENCES and "Var" in refr["refr"]
 
 
 def _default(module: Module, rule: Mapping[str, Any], head: Head) -> Iterator[Problem]:
@@ -155,7 +159,7 @@ def _decision_problems(modules: Sequence[Module], decision: tuple[str, ...]) -> 
     forms = _forms(modules, decision)
     shown = ".".join(("data", *decision))
     file = modules[0].file if len(modules) == 1 else "policy"
-    if not forms & {"complete", "object"}:
+    if not forms & {"complete", "object", "default"}:
         yield Problem(file, 0, f"no rule gives the decision `{shown}`")
     if forms & {"function", "set"}:
         yield Problem(file, 0, f"`{shown}` is not a rule with one value")

@@ -8,12 +8,11 @@ that is no literal, is everything. What is left out is undefined for no referenc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from policy.input import CLAIMS, Needs
-from policy.syntax import Module, is_constant, kind_of, path_of, prefix_of
+from policy.syntax import Module, Node, references
 
-_REFERENCES: Final = frozenset({"RefDot", "RefBrack"})
 _HEADERS: Final = ("attributes", "request", "http", "headers")
 _FEATURES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "path": (("parsed_path",),),
@@ -75,50 +74,10 @@ def _touches(path: tuple[str, ...], feature: tuple[str, ...]) -> bool:
     return path[:shorter] == feature[:shorter]
 
 
-def _input_paths(module: Module, node: Any) -> Iterator[tuple[str, ...]]:
-    """The literal prefix of every reference below `input` in `node`, without `input`."""
-    if isinstance(node, list):
-        for child in node:
-            yield from _input_paths(module, child)
-    if not isinstance(node, dict):
-        return
-    found = prefix_of(node)
-    if found is None and "Call" in node:
-        node = _looked_up(node["Call"])
-        found = prefix_of(node)
-    if found is None:
-        for child in node.values():
-            yield from _input_paths(module, child)
-        return
-    path = found[0]
-    if path[0] in module.aliases:
-        path = (*module.aliases[path[0]], *path[1:])
-    if path[0] == "input":
-        yield path[1:]
-    yield from _indexes(module, node)
-
-
-def _looked_up(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`object.get(a.b, "c", default)` as `a.b["c"]`; any other call as it is.
-
-    The default is no part of it, so it has to be a literal.
-    """
-    arguments = call["params"]
-    if path_of(call["fcn"]) != ("object", "get") or len(arguments) != 3:  # noqa: PLR2004
-        return call
-    if "String" not in arguments[1] or not is_constant(arguments[2]):
-        return call
-    if not prefix_of(arguments[0]):
-        return call
-    return {"RefBrack": {"refr": arguments[0], "index": arguments[1]}}
-
-
-def _indexes(module: Module, node: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The references inside the brackets of a reference."""
-    kind, content = kind_of(node)
-    while kind in _REFERENCES:
-        if kind == "RefBrack":
-            yield from _input_paths(module, content["index"])
-        kind, content = kind_of(content["refr"])
-    if kind not in {"Var", ""}:
-        yield from _input_paths(module, content)
+def _input_paths(module: Module, rule: Node) -> Iterator[tuple[str, ...]]:
+    """What `rule` refers to below `input`, without `input`."""
+    for path in references(rule, lookups=True):
+        if path[0] != "input" and path[0] in module.aliases:
+            path = (*module.aliases[path[0]], *path[1:])  # noqa: PLW2901
+        if path[0] == "input":
+            yield path[1:]

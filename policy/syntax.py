@@ -20,6 +20,10 @@ from policy.bundle import Problem
 Node = Mapping[str, Any]
 _LINE: Final = re.compile(r"^--> .*?:(\d+):\d+$", re.MULTILINE)
 _MESSAGE: Final = re.compile(r"^error: (.*)$", re.MULTILINE)
+_OPAQUE: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
+NESTING_MAX: Final = 14
+"""Brackets within brackets; the parser takes twice as long for each."""
+REFERENCES: Final = frozenset({"RefDot", "RefBrack"})
 SCALARS: Final = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 
 
@@ -35,6 +39,9 @@ class Module(NamedTuple):
 
 def parse(file: str, source: str) -> Module | Problem:
     """The module in `source`, or why there is none."""
+    line = _too_nested(source)
+    if line:
+        return Problem(file, line, f"brackets are nested more than {NESTING_MAX} deep")
     engine = regorus.Engine()
     try:
         engine.add_policy(file, source)
@@ -49,6 +56,23 @@ def parse(file: str, source: str) -> Module | Problem:
             name = imported.get("as")
             aliases[_text(source.encode(), name) if name else path[-1]] = path
     return Module(file, source.encode(), tuple(package), aliases, tuple(ast["rules"]))
+
+
+def _too_nested(source: str) -> int:
+    """The line on which brackets are nested too deep, 0 for none."""
+    depth, line = 0, 1
+    for char in re.findall(r"[\[{()}\]\n]", _OPAQUE.sub(_newlines, source)):
+        if char == "\n":
+            line += 1
+        else:
+            depth += 1 if char in "[{(" else -1
+            if depth > NESTING_MAX:
+                return line
+    return 0
+
+
+def _newlines(found: re.Match[str]) -> str:
+    return "\n" * found[0].count("\n")
 
 
 def problem_of(file: str, error: BaseException) -> Problem:
@@ -128,6 +152,47 @@ def prefix_of(node: Node) -> tuple[tuple[str, ...], bool] | None:
     if index_kind in {"String", "RawString"}:
         return (*base[0], str(index["value"])), True
     return base[0], False
+
+
+def references(node: Any, *, lookups: bool) -> Iterator[tuple[str, ...]]:
+    """The literal prefix of every reference in `node`, those inside brackets as well.
+
+    With `lookups`, `object.get(a.b, "c", default)` counts as `a.b["c"]`.
+    """
+    if isinstance(node, list):
+        for child in node:
+            yield from references(child, lookups=lookups)
+    if not isinstance(node, dict):
+        return
+    found = prefix_of(node)
+    if found is None and lookups and "Call" in node:
+        node = _looked_up(node["Call"])
+        found = prefix_of(node)
+    if found is None:
+        for child in node.values():
+            yield from references(child, lookups=lookups)
+        return
+    yield found[0]
+    kind, content = kind_of(node)
+    while kind in REFERENCES:
+        if kind == "RefBrack":
+            yield from references(content["index"], lookups=lookups)
+        kind, content = kind_of(content["refr"])
+
+
+def _looked_up(call: Node) -> Node:
+    """`object.get(a.b, "c", default)` as `a.b["c"]`; any other call as it is.
+
+    The default is no part of it, so it has to be a literal.
+    """
+    arguments = call["params"]
+    if path_of(call["fcn"]) != ("object", "get") or len(arguments) != 3:  # noqa: PLR2004
+        return call
+    if "String" not in arguments[1] or not is_constant(arguments[2]):
+        return call
+    if not prefix_of(arguments[0]):
+        return call
+    return {"RefBrack": {"refr": arguments[0], "index": arguments[1]}}
 
 
 def is_constant(node: Node) -> bool:

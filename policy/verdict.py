@@ -22,6 +22,20 @@ from policy.reason import Reason
 BODY_BYTES_MAX: Final = 65536
 DEADLINE_S_MAX: Final = 3600.0
 SCOPE_ATOMS_MAX: Final = 256
+_KEYS: Final = frozenset(
+    {
+        "allowed",
+        "body",
+        "dynamic_metadata",
+        "headers",
+        "http_status",
+        "narrowgate",
+        "query_parameters_to_remove",
+        "query_parameters_to_set",
+        "request_headers_to_remove",
+        "response_headers_to_add",
+    }
+)
 _OURS: Final = frozenset({"scope", "deadline", "guards"})
 _STATUS_MIN: Final = 300
 _STATUS_MAX: Final = 599
@@ -81,6 +95,8 @@ def read(answer: object) -> Verdict:
 
 
 def _allow(answer: Mapping[str, object]) -> Verdict:
+    if not answer.keys() <= _KEYS:
+        raise ObligationError("an obligation is not known")
     ours = answer.get("narrowgate", {})
     if not isinstance(ours, dict) or not ours.keys() <= _OURS:
         raise ObligationError("`narrowgate` is not an object of known obligations")

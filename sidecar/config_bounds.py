@@ -72,7 +72,6 @@ class Limits(Section):
     connections_max: int = _bound(10_000, 1, 1_000_000, "Connections accepted, for each gate.")
     handles_max: int = _bound(100_000, 1, 10_000_000, "Live grants of calls in progress.")
     idle_upstream_max: int = _bound(256, 0, 65_536, "Idle connections kept, for each destination.")
-    chain_depth_max: int = _bound(6, 1, 6, "Hops in one chain of tokens.")
 
 
 class Timeouts(Section):

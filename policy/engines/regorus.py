@@ -1,11 +1,12 @@
 """The embedded engine: two evaluators of regorus that must agree, and one that bounds the other.
 
-Every decision runs first on the virtual machine, which stops after 25,000 instructions, and then
-on the tree walker, which follows OPA and reports conflicts and type errors, but cannot be stopped.
-Only an answer that both give is an answer (docs/adr/0002-embedded-rego.md).
+The tree walker follows OPA and reports conflicts and type errors, but cannot be stopped; it judges
+alone where nothing can loop. Any other policy runs first on the virtual machine, which stops after
+25,000 instructions, and only an answer that both give is an answer
+(docs/adr/0002-embedded-rego.md).
 
-Invariants: a policy is loaded whole and linted, or not at all; after any fault both evaluators are
-replaced by fresh ones; cancellation and interpreter exit pass through.
+Invariants: a policy is loaded whole and linted, or not at all; both evaluators take it;
+after any fault both are replaced by fresh ones; cancellation and interpreter exit pass through.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class RegorusEngine:
         self._rule: Final = rule
         self._needs: Final = needs
         self._data: Final = orjson.dumps(data).decode()
-        straight = lint.straight(modules)
-        self._program: Final = None if straight else _compile(bounding(modules), self._data, rule)
+        # Always compiled: the machine's compiler is the one that finds unsafe variables at load.
+        program = _compile(bounding(modules), self._data, rule)
+        self._program: Final = None if lint.straight(modules) else program
         guard = lint.guards(modules)
         self._inexact: Final = None if guard is None else re.compile(guard)
         self._template: Final = _walker(modules, self._data)

@@ -39,6 +39,7 @@ _KINDS: Final = {
     b"x-forwarded-host": FORWARDED,
     b"x-forwarded-port": FORWARDED,
     b"x-forwarded-proto": FORWARDED,
+    b"x-real-ip": FORWARDED,
     b"x-forwarded-client-cert": DROPPED,
     b"l5d-client-id": DROPPED,
     b"l5d-remote-ip": DROPPED,

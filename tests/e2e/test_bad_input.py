@@ -76,7 +76,7 @@ async def judged(tool: Path, port: int, upstream: int, data: Path, out: Path) ->
     """Run the corpus; every case that a gate judged otherwise, with what it did."""
     arguments = [f"127.0.0.1:{port}", "--upstream-port", str(upstream), "--data", str(data)]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(tool), *arguments, "--out", str(out), "--wait", "0.5"),
+        *(sys.executable, str(tool), *arguments, "--out", str(out), "--wait", "0.4"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -85,8 +85,7 @@ class World:
     @classmethod
     async def make(cls, folder: Path, names: tuple[str, ...], *, logs: str = "none") -> World:
         world = cls(folder)
-        bundle = world.authority.bundle.document()
-        (folder / "bundle.json").write_bytes(orjson.dumps(bundle))
+        (folder / "bundle.json").write_bytes(world.bundle_document())
         for index, name in enumerate(names, start=1):
             world.workers[name] = await world._worker(name, index, logs)
         for worker in world.workers.values():
@@ -95,6 +94,10 @@ class World:
             await worker.parts.policies.settled()
             await worker.gates.open()
         return world
+
+    def bundle_document(self) -> bytes:
+        """The trust bundle as `narrowgate ca bundle` prints it."""
+        return orjson.dumps(self.authority.bundle.document())
 
     def snapshot(self) -> dict[str, object]:
         services = [

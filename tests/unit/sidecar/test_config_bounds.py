@@ -17,7 +17,6 @@ from sidecar.config_bounds import Limits, Posture, Timeouts
         (Limits, "fields_max", True),
         (Limits, "fields_max", "12"),
         (Limits, "fields_max", 12.5),
-        (Limits, "chain_depth_max", 7),
         (Limits, "body_bytes_max", -1),
         (Timeouts, "connect_s", 0),
         (Timeouts, "connect_s", -1),

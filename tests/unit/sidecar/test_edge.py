@@ -23,11 +23,11 @@ from sidecar.token.signer import HopSigner
 from tests.support.identities import IDP, Identities, delta, workload
 
 KEY = {"key": "A" * 43}
-NOW_S = time.time()
 
 
 class Bench:
     def __init__(self, identities: Identities, folder: Path) -> None:
+        self.now_s = time.time()
         self.provider = IdentityProvider(IDP, "shop")
         self.folder = folder
         self.provider.write_jwks(folder / "jwks.json")
@@ -43,11 +43,11 @@ class Bench:
         self.signer = HopSigner(self.held.hop_key, self.held.wit)
         self.edge = EdgeGrants(self.settings, self.mesh, self.signer, lambda count: b"r" * count)
         listed = identities.issuers("edge")
-        self.mesh.apply(identities.snapshot(1, issuers=listed, pseudonyms=KEY), NOW_S)
+        self.mesh.apply(identities.snapshot(1, issuers=listed, pseudonyms=KEY), self.now_s)
 
     async def refused(self, authorization: str) -> Reason:
         with pytest.raises(TokenRefused) as info:
-            await self.edge.grant(authorization.encode(), NOW_S)
+            await self.edge.grant(authorization.encode(), self.now_s)
         return info.value.reason
 
 
@@ -58,12 +58,12 @@ def bench(identities: Identities, tmp_path: Path) -> Bench:
 
 async def test_an_access_token_becomes_a_grant(bench: Bench) -> None:
     token = bench.provider.access_token(["read", "other"])
-    grant = await bench.edge.grant(f"Bearer {token}".encode(), NOW_S)
+    grant = await bench.edge.grant(f"Bearer {token}".encode(), bench.now_s)
     assert grant.scope == {"read"}, "what is above the ceiling is not handed on"
     assert grant.requesting_workload == grant.issuer == workload("edge")
     assert "alice" not in grant.subject
     assert token not in repr(grant)
-    assert grant.expires_at_s <= NOW_S + 61
+    assert grant.expires_at_s <= bench.now_s + 61
     await bench.edge.close()
 
 
@@ -80,12 +80,12 @@ async def test_credentials_that_are_none(bench: Bench) -> None:
 
 async def test_only_a_listed_workload_mints(bench: Bench, identities: Identities) -> None:
     token = f"Bearer {bench.provider.access_token(['read'])}"
-    bench.mesh.apply(delta(2, pseudonyms=None), NOW_S)
+    bench.mesh.apply(delta(2, pseudonyms=None), bench.now_s)
     assert await bench.refused(token) is Reason.ISSUER_NOT_LISTED
-    bench.mesh.apply(delta(3, pseudonyms=KEY, issuers=identities.issuers("orders")), NOW_S)
+    bench.mesh.apply(delta(3, pseudonyms=KEY, issuers=identities.issuers("orders")), bench.now_s)
     assert await bench.refused(token) is Reason.ISSUER_NOT_LISTED
-    bench.mesh.apply(delta(4, issuers=identities.issuers("edge")), NOW_S)
-    assert (await bench.edge.grant(token.encode(), NOW_S)).scope == {"read"}
+    bench.mesh.apply(delta(4, issuers=identities.issuers("edge")), bench.now_s)
+    assert (await bench.edge.grant(token.encode(), bench.now_s)).scope == {"read"}
 
 
 async def test_keys_that_are_not_to_be_had(bench: Bench) -> None:
@@ -98,7 +98,7 @@ async def test_after_a_rotation_the_new_key_signs(bench: Bench, identities: Iden
     fresh = identities.credentials("edge")
     bench.edge.signer_changed(HopSigner(fresh.hop_key, fresh.wit))
     token = f"Bearer {bench.provider.access_token(['read'])}"
-    grant = await bench.edge.grant(token.encode(), NOW_S)
+    grant = await bench.edge.grant(token.encode(), bench.now_s)
     old = HopSigner(bench.held.hop_key, bench.held.wit)
     assert grant.root.split(".")[0] != old.sign({}, "txntoken+jwt").split(".")[0]
 

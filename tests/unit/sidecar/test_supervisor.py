@@ -22,12 +22,12 @@ from sidecar import supervisor
 supervisor.RESTART_S_MIN = 0.01
 folder = Path(sys.argv[1])
 def work(index):
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     (folder / f"{os.getpid()}.{index}.worker").touch()
     %s
 sys.exit(supervisor.supervise(2, work))
 """
 WAITS = "signal.sigwait({signal.SIGTERM}); (folder / f'{os.getpid()}.ended').touch(); return 0"
-BLOCKED = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}); " + WAITS
 
 
 class Family:
@@ -77,7 +77,7 @@ def family(tmp_path: Path) -> Iterator[Family]:
 
 
 def test_sigterm_ends_every_worker_in_order_and_then_the_parent(family: Family) -> None:
-    family.start(BLOCKED)
+    family.start(WAITS)
     family.until(lambda: len(family.workers()) == 2)
     assert family.process is not None
     family.process.terminate()
@@ -91,7 +91,7 @@ def test_sigterm_ends_every_worker_in_order_and_then_the_parent(family: Family) 
 def test_a_worker_that_dies_is_replaced_under_its_index(
     family: Family, number: signal.Signals
 ) -> None:
-    family.start(BLOCKED)
+    family.start(WAITS)
     family.until(lambda: len(family.workers()) == 2)
     (victim,) = [pid for pid, index in family.workers().items() if index == 1]
     os.kill(victim, number)
@@ -105,7 +105,7 @@ def test_a_worker_that_dies_is_replaced_under_its_index(
 
 
 def test_a_worker_that_raises_is_replaced_and_its_error_written(family: Family) -> None:
-    family.start(f"if index and len(list(folder.glob('*.1.worker'))) < 4: 1 / 0\n    {BLOCKED}")
+    family.start(f"if index and len(list(folder.glob('*.1.worker'))) < 4: 1 / 0\n    {WAITS}")
     family.until(lambda: list(family.workers().values()).count(1) == 4)
     assert list(family.workers().values()).count(0) == 1
     assert family.process is not None
@@ -116,14 +116,14 @@ def test_a_worker_that_raises_is_replaced_and_its_error_written(family: Family) 
 
 
 def test_one_that_cannot_start_ends_them_all(family: Family) -> None:
-    family.start(f"if index: return 1\n    {BLOCKED}")
+    family.start(f"if index: return 1\n    {WAITS}")
     code, said = family.end()
     assert code == 1
     assert "Traceback" not in said
 
 
 def test_workers_end_when_the_parent_is_killed(family: Family) -> None:
-    family.start(BLOCKED)
+    family.start(WAITS)
     family.until(lambda: len(family.workers()) == 2)
     assert family.process is not None
     family.process.kill()
