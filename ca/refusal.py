@@ -40,7 +40,7 @@ class Reason(Enum):
         self.title = title
 
 
-class Refused(Exception):  # noqa: N818 - the outcome, in the words of the design
+class Refused(Exception):
     """The authority refuses a request for `reason`; `detail` is safe to show to the caller."""
 
     def __init__(self, reason: Reason, detail: str) -> None:

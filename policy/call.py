@@ -116,7 +116,7 @@ class Grant:
     root: str
     chain: str
 
-    def __init__(  # noqa: PLR0913 - one field per claim that a decision or the next hop needs
+    def __init__(
         self,
         *,
         txn: str,

@@ -59,14 +59,13 @@ class _Search:
         self._depths: dict[Path, int] = {}
 
     def problems(self) -> list[Problem]:
-        found = []
-        for path, rules in self._rules.items():
-            message = self._complaint(path)
-            if message:
-                found.append(Problem(rules[0].file, rules[0].line, message))
-        return found
+        return [problem for path in self._rules if (problem := self._complaint(path))]
 
-    def _complaint(self, start: Path) -> str | None:
+    def _problem(self, path: Path, message: str) -> Problem:
+        rule = self._rules[path][0]
+        return Problem(rule.file, rule.line, f"the rule `{'.'.join(path)}` {message}")
+
+    def _complaint(self, start: Path) -> Problem | None:
         trail = [(start, iter(self._next(start)))]
         active = {start}
         while trail:
@@ -78,9 +77,9 @@ class _Search:
                 active.discard(path)
                 trail.pop()
                 if depth > DEPTH_MAX:
-                    return f"more than {DEPTH_MAX} rules need each other in a row"
+                    return self._problem(path, f"is over {DEPTH_MAX} rules deep")
             elif following in active:
-                return f"the rule `{'.'.join(following)}` needs itself"
+                return self._problem(following, "needs itself")
             elif following not in self._depths:
                 active.add(following)
                 trail.append((following, iter(self._next(following))))

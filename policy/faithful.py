@@ -18,7 +18,7 @@ from policy.reason import Reason
 _PARAMETERS_MAX: Final = 1000
 
 
-class Unreadable(Exception):  # noqa: N818 - an outcome, not a defect
+class Unreadable(Exception):
     """The call holds something that a policy cannot be shown faithfully."""
 
     def __init__(self, reason: Reason, detail: str) -> None:

@@ -41,7 +41,7 @@ _STATUS_MIN: Final = 300
 _STATUS_MAX: Final = 599
 
 
-class Refusal(Exception):  # noqa: N818 - an outcome, not a defect
+class Refusal(Exception):
     """The answer is no allow: `reason`, and what policy wants the refusal to look like."""
 
     def __init__(

@@ -90,6 +90,8 @@ class InboundGate(Path):
 
     def _check_authority(self, authority: str) -> None:
         """The authority is judged per request: one that is another workload's is misdirected."""
+        if not authority:
+            raise Refused(Reason.MALFORMED, "no authority (an HTTP/1.0 request without Host)")
         named = self.around.mesh.registry.find(authority)
         if named is not None and named.id != self.around.mesh.workload:
             raise Refused(Reason.MISDIRECTED, "the authority is another workload's")

@@ -199,14 +199,18 @@ class Path:
         """Forward what was judged: the head is made from the permit and the gate's own fields."""
         around = self.around
         call = permit.call
-        head = encode_request(
-            call.method,
-            permit.target.encode("ascii"),
-            call.host.encode("ascii"),
-            [*permit.fields, *added],
-            stream.head.framing,
-            stream.head.length,
-        )
+        try:
+            head = encode_request(
+                call.method,
+                permit.target.encode("ascii"),
+                call.host.encode("ascii"),
+                [*permit.fields, *added],
+                stream.head.framing,
+                stream.head.length,
+            )
+        except ValueError:
+            upstream.close()
+            raise
         wait_s = around.first_byte_s
         if permit.deadline_s is not None:
             wait_s = min(wait_s, permit.deadline_s)

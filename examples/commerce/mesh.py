@@ -49,7 +49,7 @@ EDGES = ("storefront", KIOSK)
 Progress = Callable[[str], None]
 
 
-class CommandFailed(RuntimeError):  # noqa: N818 - says what happened
+class CommandFailed(RuntimeError):
     """A `narrowgate` command did not succeed; the message has what it said."""
 
 

@@ -21,7 +21,7 @@ STOP_S = 5.0
 TAIL_LINES = 12
 
 
-class ProcessFailed(RuntimeError):  # noqa: N818 - says what happened
+class ProcessFailed(RuntimeError):
     """A child did not come up, or exited although it was needed; the message has its last lines."""
 
 

@@ -25,7 +25,7 @@ UNDEFINED: Final = Undefined.UNDEFINED
 """The decision has no value. Not `None`, which is the JSON value null."""
 
 
-class EngineFault(Exception):  # noqa: N818 - an outcome, not a defect
+class EngineFault(Exception):
     """An engine could not answer: `reason` says why, `detail` is for logs only."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:

@@ -49,7 +49,7 @@ _NO_CONTENT: Final = 204
 _NOT_MODIFIED: Final = 304
 
 
-def encode_request(  # noqa: PLR0913, PLR0917 - the parts of a head
+def encode_request(
     method: str,
     target: bytes,
     authority: bytes,
@@ -81,7 +81,7 @@ def encode_request(  # noqa: PLR0913, PLR0917 - the parts of a head
     return _join(lines)
 
 
-def encode_response(  # noqa: PLR0913, PLR0917 - the parts of a head
+def encode_response(
     status: int,
     phrase: bytes,
     fields: Iterable[Field],

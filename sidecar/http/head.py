@@ -34,7 +34,7 @@ BY_CHUNKS: Final = Framing.CHUNKED
 BY_CLOSE: Final = Framing.CLOSE
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an outcome, not an error of ours
+class Refused(Exception):
     """The bytes are not an acceptable message. Nothing of it may be forwarded.
 
     `reason` is what the peer may learn; `detail` is a fixed sentence for the logs that never

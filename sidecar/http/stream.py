@@ -13,7 +13,7 @@ from sidecar.http.head import Field, RequestHead, ResponseHead
 from sidecar.identity.peer import Peer
 
 
-class Reset(Exception):  # noqa: N818 - an event, like `Refused`
+class Reset(Exception):
     """The stream ended before its message was complete; nothing more can be read or written."""
 
 

@@ -16,7 +16,7 @@ RECORD_BYTES_MAX: Final = 262_144
 _CLOSED: Final = (ssl.SSLZeroReturnError, ssl.SSLEOFError, ssl.SSLSyscallError)
 
 
-class TlsFailure(Exception):  # noqa: N818 - an event, not a fault of ours
+class TlsFailure(Exception):
     """The peer's TLS is wrong: garbage, a refused certificate, a broken record."""
 
 

@@ -19,7 +19,7 @@ class AccessLog:
         self.sink: Final = sink
         self._stamps: Final = Stamps()
 
-    def record(  # noqa: PLR0913, PLR0917 - one argument for each field of the line
+    def record(
         self,
         time_s: float,
         gate: str,

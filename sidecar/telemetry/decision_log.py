@@ -51,7 +51,7 @@ class DecisionLog:
         self.sink: Final = sink
         self._stamps: Final = Stamps()
 
-    def decided(  # noqa: PLR0913, PLR0917 - what was asked, what came of it, under what
+    def decided(
         self,
         call: Call,
         grant: Grant | None,

@@ -132,7 +132,7 @@ class Metrics:
         except KeyError:
             self._pool[UNKNOWN] += 1
 
-    def request(  # noqa: PLR0913, PLR0917 - a hot call: one argument for each label
+    def request(
         self,
         gate: str,
         status: int,

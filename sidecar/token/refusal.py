@@ -7,7 +7,7 @@ from typing import Final
 from policy.reason import Reason
 
 
-class TokenRefused(Exception):  # noqa: N818 - the name that the contract of the stages uses
+class TokenRefused(Exception):
     """A token, chain or credential was refused.
 
     `reason` is what the caller of the gate may learn; `detail` is for logs only and never holds

@@ -9,8 +9,10 @@ from pathlib import Path
 
 
 @asynccontextmanager
-async def running(binary: Path, socket: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start OPA, wait until it listens, and end it afterwards."""
+async def running(
+    binary: Path, socket: Path, *files: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start OPA with `files`, wait until it listens, and end it afterwards."""
     process = await asyncio.create_subprocess_exec(
         str(binary),
         "run",
@@ -18,6 +20,7 @@ async def running(binary: Path, socket: Path) -> AsyncIterator[asyncio.subproces
         "--disable-telemetry",
         "--log-level=error",
         f"--addr=unix://{socket}",
+        *map(str, files),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

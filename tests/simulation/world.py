@@ -58,7 +58,10 @@ allow := {"allowed": true, "narrowgate": {"scope": ["payments:charge"]}} if {
 class Application(asyncio.Protocol):
     """A plain HTTP server that answers any request whose head and body came in one piece."""
 
-    answer = b'HTTP/1.1 200 OK\r\nserver: plain\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{"status":"ok"}'
+    answer = (
+        b"HTTP/1.1 200 OK\r\nserver: plain\r\ncontent-type: application/json\r\n"
+        b'content-length: 15\r\n\r\n{"status":"ok"}'
+    )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport

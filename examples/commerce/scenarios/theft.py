@@ -28,7 +28,7 @@ class Stolen(NamedTuple):
     doomed: Loot
 
 
-class NothingCaught(RuntimeError):  # noqa: N818 - says what happened
+class NothingCaught(RuntimeError):
     """No purchase reached the trap."""
 
 

@@ -27,7 +27,7 @@ def parts(folder: Path, *, bundle: str = "bundle.json", log: str = "none") -> Pa
 
 
 async def test_without_a_bundle_it_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="cannot read the trust bundle .*narrowgate ca bundle"):
+    with pytest.raises(StartError, match=r"cannot read the trust bundle .*narrowgate ca bundle"):
         parts(tmp_path)
 
 
