@@ -4,7 +4,8 @@ Neither evaluator survives both: a rule that reads a package it is in ends the p
 so does a chain of a few thousand rules on the other. OPA refuses recursion at load as well.
 
 Invariants: a reference counts for every rule it may reach: a package, or an index that is no
-literal, stands for all the rules below it. A name that is a local variable anywhere in a rule is
+literal, stands for all the rules below it, and an object's members are one rule (the machine
+does not survive a member that reads another). A name that is a local variable anywhere in a rule is
 taken for local in all of it, so that no sound policy is refused.
 """
 
@@ -41,7 +42,7 @@ def recursion(modules: Sequence[Module]) -> list[Problem]:
         for rule in module.rules:
             head = head_of(rule)
             reads = list(_reads(module, rule, names))
-            rules.setdefault((*module.package, *head.path), []).append(
+            rules.setdefault((*module.package, head.path[0]), []).append(
                 _Rule(module.file, head.line, reads)
             )
     return _Search(rules).problems()

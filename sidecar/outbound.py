@@ -23,7 +23,7 @@ from sidecar.token.narrow import Narrower
 from sidecar.token.refusal import TokenRefused
 from sidecar.token.siblings import Siblings
 from sidecar.token.trace import handle as as_handle
-from sidecar.token.trace import state_handle, trace_id
+from sidecar.token.trace import state_handle, trace_id, without_handle
 
 
 class OutboundGate(Path):
@@ -137,6 +137,7 @@ def _forwarded_trace(found: Carried) -> list[Field]:
     fields = found.plain
     if found.traceparent:
         fields.append((b"traceparent", found.traceparent))
-    if found.tracestate and b"ng=" not in found.tracestate:
-        fields.append((b"tracestate", found.tracestate))
+    tracestate = without_handle(found.tracestate) if found.tracestate else b""
+    if tracestate:
+        fields.append((b"tracestate", tracestate))
     return fields

@@ -68,6 +68,8 @@ class Routes:
         """The rule for one call: `path` as received without query, `method` case-sensitive."""
         if not self._rules:
             return GrantRule.REQUIRED
+        if path == "*":  # OPTIONS for the server as a whole (RFC 9110 section 9.3.7)
+            path = "/"
         rule = self._longest(path, method)
         if _SECOND_READING.search(path) is None:
             return rule

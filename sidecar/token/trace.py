@@ -63,6 +63,12 @@ def with_handle(tracestate: bytes, value: str) -> bytes:
     return ",".join(kept).encode("ascii")
 
 
+def without_handle(tracestate: bytes) -> bytes:
+    """`tracestate` without our member, for whoever is not the application."""
+    kept = [f"{key}={text}" for key, text in _members(tracestate) if key != _KEY]
+    return ",".join(kept).encode("ascii")
+
+
 def _members(tracestate: bytes) -> list[tuple[str, str]]:
     if not tracestate.isascii():
         return []

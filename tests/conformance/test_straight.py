@@ -25,11 +25,11 @@ INPUTS: Final[list[dict[str, Any]]] = [
     {"b": None, "o": {}},
     {},
 ]
-ATOMS: Final = (
-    *("1", "2", '"x"', "true", "false", "null", "[]", "[1, 2]", "{1}", '{"k": 1}'),
+INPUT_ATOMS: Final = (
     *("input.a", "input.b", "input.l", "input.l[0]", "input.l[7]", "input.o.k", "input.t"),
     *("input.o.k.v[0]", "input.none", 'input.o["k"]'),
 )
+ATOMS: Final = (*("1", "2", '"x"', "true", "null", "[]", "[1, 2]", "{1}"), *INPUT_ATOMS)
 RULES: Final = ("s", "p", "q.one", "q.two", "r0", "r1")
 NAMES: Final = ("x", "y", "z")
 
@@ -78,36 +78,45 @@ class Generator:
         return "{ " + "; ".join(statements) + " }"
 
     def _statement(self) -> str:
-        one, two = self._term(1), self._term(1)
+        one, two = self._input(), self._term(1)
+        if self._random.random() < 0.3:
+            one = self._shape(one)
         kind = self._random.randrange(10)
         free = [name for name in NAMES if name not in self._bound]
         if kind < 3 and free:
             self._bound.append(free[0])
-            text = f"{free[0]} {self._random.choice([':=', ':=', '='])} {one}"
+            text = f"{free[0]} {self._random.choice([':=', ':=', '='])} {two}"
             return f"[{free[0]}, 2] = {one}" if self._random.random() < 0.2 else text
         if kind < 6:
             return f"{one} {self._random.choice(['==', '!=', '<', '=='])} {two}"
         if kind < 7:
-            return f"{one} in {two}"
-        if kind < 9:
-            return f"not {one}" if self._random.random() < 0.5 else f"not {one} == {two}"
+            return f"{one} in [{two}, {self._input()}]" if two[0] != "{" else f"{one} in {two}"
+        if kind < 9:  # nothing undefined deeper under `not`: see "What it costs" in ADR 2
+            return f"not {self._input()}" + self._random.choice(["", " == 1", ' != "x"'])
         return one
+
+    def _input(self) -> str:
+        """A term whose type OPA does not know, so that it refuses less of it."""
+        return self._random.choice(INPUT_ATOMS)
 
     def _term(self, depth: int) -> str:
         if self._bound and self._random.random() < 0.3:
             return self._random.choice(self._bound)
         atom = self._random.choice(self._atoms)
-        shape = self._random.randrange(12) if depth else 99
-        other = self._term(0) if shape < 6 else ""
-        shapes = [
-            f"[{atom}, {other}]",
-            f"{{{atom}, {other}}}",
-            f'{{"m": {atom}, "n": {other}}}',
-            f'object.get({atom}, "k", {other})',
-            f"({atom} + {other})",
-            f"count({atom})",
-        ]
-        return shapes[shape] if shape < len(shapes) else atom
+        return self._shape(atom) if depth and self._random.random() < 0.4 else atom
+
+    def _shape(self, atom: str) -> str:
+        other = self._term(0)
+        return self._random.choice(
+            [
+                f"[{atom}, {other}]",
+                f"{{{atom}, {other}}}",
+                f'{{"m": {atom}, "n": {other}}}',
+                f'object.get({self._input()}, "k", {other})',
+                f"({self._input()} + {self._input()})",
+                f"count({self._input()})",
+            ]
+        )
 
 
 def accepted_by_opa(binary: Path, folder: Path, policies: dict[str, str]) -> list[str]:
@@ -158,4 +167,4 @@ async def test_the_walker_alone_is_never_silently_wrong(opa_binary: Path, tmp_pa
         wrong = await differences(
             tmp_path / "opa.sock", policies, {package: loaded[package] for package in kept}
         )
-    assert wrong == []
+    assert not wrong, "\n\n".join(wrong[:10])

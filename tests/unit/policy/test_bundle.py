@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ca.policies import read_directory
 from policy.bundle import PolicyBundle, PolicyError, Problem, compile_engine, load_directory
 
 ALLOW = "package envoy.authz\n\nimport rego.v1\n\nallow := true\n"
@@ -89,3 +90,35 @@ def test_problems_are_sorted_and_single() -> None:
 async def test_compiling() -> None:
     engine = compile_engine(PolicyBundle.of({"a.rego": ALLOW}, {}), "envoy/authz/allow")
     assert await engine.evaluate(b"{}") is True
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "data.yml"])
+def test_data_in_yaml(tmp_path: Path, name: str) -> None:
+    files = {"a.rego": ALLOW, f"b/{name}": "k: [1, x]\n2: yes\n", "data.json": '{"b": {"j": 1}}'}
+    bundle = load_directory(write(tmp_path, files))
+    assert bundle.data == {"b": {"k": [1, "x"], "2": True, "j": 1}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "- 1",
+        "",
+        "a: .nan",
+        "a: 2020-01-01",
+        "a: !!python/name:os.system x",
+        "a: &x [1]\nb: *x",
+        "[" * 5000,
+        "x" * (1 << 20) + ": 1",
+    ],
+)
+def test_yaml_that_is_no_data(tmp_path: Path, text: str) -> None:
+    write(tmp_path, {"a.rego": ALLOW, "data.yaml": text})
+    with pytest.raises(PolicyError, match=r"data\.yaml:0: cannot be read"):
+        load_directory(tmp_path)
+
+
+def test_the_authority_reads_the_same_data(tmp_path: Path) -> None:
+    write(tmp_path, {"a.rego": ALLOW, "s/data.yaml": "k: {l: 1}", "data.json": '{"s": {"m": 2}}'})
+    assert load_directory(tmp_path).data == read_directory(tmp_path).data

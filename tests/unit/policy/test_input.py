@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from policy.call import Call, Grant, Posture
-from policy.input import EVERYTHING, Needs, Unreadable, document
+from policy.faithful import Unreadable
+from policy.input import CLAIMS, EVERYTHING, FACTS, Needs, document
 from policy.reason import Reason
 
 
@@ -94,14 +95,60 @@ def test_a_stranger_has_no_principal(call: Call) -> None:
     value = shown(call._replace(source=None))
     assert "principal" not in value["attributes"]["source"]
     assert value["narrowgate"]["identity"]["peer"] is None
-    assert value["narrowgate"]["token"] is None
+    assert "token" not in value["narrowgate"]
 
 
 def test_only_what_is_needed(call: Call, grant: Grant) -> None:
     value = shown(call, Needs(headers=frozenset({"x-a", "x-none"})), grant)
     assert value["attributes"]["request"]["http"]["headers"] == {"x-a": "1"}
-    assert "parsed_path" not in value
-    assert value["narrowgate"]["token"] is None
+    assert value == {
+        "attributes": {
+            "source": {},
+            "destination": {},
+            "request": {"http": {"headers": {"x-a": "1"}}},
+        },
+        "narrowgate": {},
+    }
+
+
+def leaves(value: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], object]:
+    """Every value that is no object, and every empty object, by its path."""
+    if not isinstance(value, dict) or not value:
+        return {path: value}
+    return {
+        place: leaf
+        for name, one in value.items()
+        for place, leaf in leaves(one, (*path, name)).items()
+    }
+
+
+@pytest.mark.parametrize("fact", sorted(FACTS))
+def test_each_fact_is_shown_when_needed_and_is_that_of_the_whole(
+    call: Call, grant: Grant, fact: str
+) -> None:
+    sized = call._replace(size=7, body=b"1234567")
+    whole = leaves(shown(sized, EVERYTHING, grant))
+    none = leaves(shown(sized, Needs(token=True), grant))
+    one = leaves(shown(sized, Needs(token=True, facts=frozenset({fact})), grant))
+    added = {path: leaf for path, leaf in one.items() if path not in none}
+    assert added
+    assert added.items() <= whole.items()
+    if fact in CLAIMS:
+        assert all(path[:2] == ("narrowgate", "token") for path in added)
+
+
+def test_no_claim_is_shown_without_a_grant(call: Call) -> None:
+    assert "token" not in shown(call, EVERYTHING, None)["narrowgate"]
+    assert "token" not in shown(call, Needs(token=True, facts=FACTS), None)["narrowgate"]
+
+
+def test_objects_are_there_when_nothing_of_them_is(call: Call) -> None:
+    """`object.get(input.attributes.request.http, "scheme", "none")` has to find an object."""
+    value = shown(call._replace(source=None, destination=None), Needs())
+    assert value == {
+        "attributes": {"source": {}, "destination": {}, "request": {"http": {}}},
+        "narrowgate": {},
+    }
 
 
 def test_fields_of_one_name_are_joined(call: Call) -> None:
@@ -194,14 +241,14 @@ def test_two_content_types_deny(call: Call) -> None:
 
 
 def test_the_raw_body(call: Call) -> None:
-    value = shown(body(call, "", "é".encode()), Needs(raw_body=True))
+    value = shown(body(call, "", "é".encode()), Needs(raw_body=True, facts=frozenset({"size"})))
     assert value["attributes"]["request"]["http"]["body"] == "é"
     assert value["attributes"]["request"]["http"]["size"] == "2"
     assert unreadable(body(call, "", b"\xff"), Needs(raw_body=True)) is Reason.MALFORMED
 
 
 def test_an_unknown_size_is_shown(call: Call) -> None:
-    value = shown(call._replace(size=-1), Needs())
+    value = shown(call._replace(size=-1), Needs(facts=frozenset({"size"})))
     assert value["attributes"]["request"]["http"]["size"] == "-1"
 
 

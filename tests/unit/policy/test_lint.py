@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from policy import lint
 from policy.bundle import PolicyBundle, PolicyError, compile_engine
-from policy.input import EVERYTHING, Needs
 
 HEAD = "package envoy.authz\n\nimport rego.v1\n\n"
 
@@ -15,11 +15,6 @@ def problems(source: str, data: dict[str, object] | None = None) -> list[str]:
     with pytest.raises(PolicyError) as caught:
         compile_engine(PolicyBundle.of({"p.rego": HEAD + source}, data or {}), "envoy/authz/allow")
     return [str(problem) for problem in caught.value.problems]
-
-
-def needs(source: str) -> Needs:
-    modules, _ = lint.read_modules(PolicyBundle.of({"p.rego": HEAD + source}, {}))
-    return lint.needs(modules)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +47,14 @@ def needs(source: str) -> Needs:
         ("allow(x) := x", 0, "no rule gives"),
         ("other := 1", 0, "no rule gives"),
         ("allow if {", 5, ""),
-        ("allow if { unknown_variable }", 5, ""),
+        ("allow if { unknown_variable }", 5, "unsafe"),
+        ("allow if { x in input.list; x > 1 }", 5, "unsafe"),
+        ("allow if { not x }", 5, "unsafe"),
+        ("allow := x", 5, "x"),
+        ("allow if { _ in input.list }", 5, "_"),
+        ("allow if allow", 5, "needs itself"),
+        ("allow if data.envoy", 5, "needs itself"),
+        ("allow := " + "[" * 15 + "]" * 15, 5, "nested"),
     ],
 )
 def test_refused_with_its_line(source: str, line: int, message: str) -> None:
@@ -95,52 +97,15 @@ def test_a_decision_is_a_path_of_names(decision: str) -> None:
         compile_engine(PolicyBundle.of({"p.rego": HEAD + "allow := true"}, {}), decision)
 
 
-HTTP = "input.attributes.request.http"
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("allow := true", Needs()),
-        (f'allow if {HTTP}.headers["x-a"] == "1"', Needs(headers=frozenset({"x-a"}))),
-        (f"allow if {HTTP}.headers.authorization", Needs(headers=frozenset({"authorization"}))),
-        (
-            f'allow if object.get({HTTP}.headers, "x-a", "") == ""',
-            Needs(headers=frozenset({"x-a"})),
-        ),
-        (f'allow if object.get({HTTP}.headers, input.k, "") == ""', Needs(headers=None)),
-        (f"allow if {HTTP}.headers[_] == 1", Needs(headers=None)),
-        (f"allow if {{ h := {HTTP}; h.x }}", Needs(headers=None, raw_body=True)),
-        (f'allow if {HTTP}.method == "GET"', Needs()),
-        ("allow if input.parsed_path[0]", Needs(path=True)),
-        ("allow if input.parsed_query.a[0]", Needs(query=True)),
-        ("allow if input.parsed_body.a", Needs(parsed_body=True)),
-        ("allow if not input.truncated_body", Needs(truncated=True)),
-        (f"allow if {HTTP}.body", Needs(raw_body=True)),
-        ("allow if input.narrowgate.token.scope[_]", Needs(token=True)),
-        ("allow if input.attributes.request.time", Needs(time=True)),
-        ("allow if input.attributes.source.address", Needs(addresses=True)),
-        ("allow if input.attributes.source.principal", Needs()),
-        ("allow if { x := input; x.y }", EVERYTHING),
-        ("allow if input[data.k]", EVERYTHING),
-        ("allow if count(input) == 0", EVERYTHING),
-        ("allow if data.x[input.parsed_path[0]]", Needs(path=True)),
-        ("allow := [y | y := input.parsed_query][0]", Needs(query=True)),
-        ("f(x) := input.parsed_path[x]\n\nallow if f(0)", Needs(path=True)),
-    ],
-)
-def test_needs(source: str, expected: Needs) -> None:
-    assert needs(source) == expected
-
-
-def test_needs_follow_an_import() -> None:
-    source = "package p\n\nimport rego.v1\nimport input.attributes.request.http as r\n\n"
-    source += "allow if r.headers.a"
-    modules, _ = lint.read_modules(PolicyBundle.of({"p.rego": source}, {}))
-    assert lint.needs(modules) == Needs(headers=frozenset({"a"}))
-
-
 def test_a_function_of_the_policy_hides_no_built_in_rule() -> None:
     source = HEAD + "import data.lib\n\nallow if lib.ok(1)"
     modules = {"p.rego": source, "lib.rego": "package lib\n\nimport rego.v1\n\nok(x) if x == 1"}
     compile_engine(PolicyBundle.of(modules, {}), "envoy/authz/allow")
+
+
+@pytest.mark.parametrize("value", [True, False, {"allowed": False, "http_status": 404}])
+async def test_a_default_alone_is_a_policy(value: object) -> None:
+    for more in ("", "\nx if { some y in input.l; y }\n"):
+        source = f"{HEAD}default allow := {json.dumps(value)}\n{more}"
+        engine = compile_engine(PolicyBundle.of({"p.rego": source}, {}), "envoy/authz/allow")
+        assert await engine.evaluate(b"{}") == value

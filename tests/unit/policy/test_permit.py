@@ -23,14 +23,15 @@ class Panic(BaseException):
 class Scripted:
     """An engine that gives one answer after another; an exception is raised."""
 
-    inline = True
-
     def __init__(self, *answers: object, needs: Needs | None = None) -> None:
         self.answers = list(answers)
         self.needs = needs or Needs()
         self.asked: list[bytes] = []
 
     async def evaluate(self, document: bytes) -> object:
+        return self.answer(document)
+
+    def answer(self, document: bytes) -> object:
         self.asked.append(document)
         answer = self.answers.pop(0)
         if isinstance(answer, BaseException):
@@ -174,7 +175,7 @@ async def test_an_unknown_posture_is_sealed(call: Call, grant: Grant) -> None:
 async def test_degraded_asks_twice_and_joins_by_and(call: Call, grant: Grant) -> None:
     first = {"allowed": True, "narrowgate": {"scope": ["orders:read"], "deadline": 5}}
     second = {"allowed": True, "narrowgate": {"scope": ["payments:charge"], "deadline": 3}}
-    engine = Scripted(first, second)
+    engine = Scripted(first, second, needs=Needs(facts=frozenset({"posture"})))
     permit = await Judge(engine).decide(call, grant, Posture.DEGRADED)
     assert isinstance(permit, Permit)
     assert permit.scope == frozenset()
@@ -208,13 +209,35 @@ async def test_swapping_gives_the_old_engine_back(call: Call) -> None:
     assert judge.swap(None) is second
 
 
+async def test_an_inline_engine_is_never_waited_for(call: Call) -> None:
+    class Inline(Scripted):
+        async def evaluate(self, document: bytes) -> object:
+            raise AssertionError("an inline engine is asked for its answer")
+
+    for posture in (Posture.NORMAL, Posture.DEGRADED):
+        step = Judge(Inline(True, True)).decide(call, None, posture)
+        with pytest.raises(StopIteration) as stop:
+            step.send(None)
+        assert isinstance(stop.value.value, Permit)
+
+
+async def test_swapping_away_an_inline_engine_stops_asking_it(call: Call) -> None:
+    judge = Judge(Scripted(True))
+    judge.swap(None)
+    outcome = await judge.decide(call, None, Posture.NORMAL)
+    assert isinstance(outcome, Denial)
+    assert outcome.reason is Reason.POLICY_NOT_LOADED
+
+
 async def test_a_slow_engine_times_out(call: Call) -> None:
-    class Slow(Scripted):
-        inline = False
+    class Slow:
+        needs = Needs()
 
         async def evaluate(self, document: bytes) -> object:
             await asyncio.Event().wait()
             return True
+
+        async def close(self) -> None: ...
 
     outcome = await Judge(Slow(), timeout_s=0.001).decide(call, None, Posture.NORMAL)
     assert isinstance(outcome, Denial)

@@ -27,6 +27,29 @@ def test_nothing_that_is_nearly_true_allows(answer: object) -> None:
     assert refusal(answer).reason is Reason.POLICY_MALFORMED
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "header",
+        "Headers",
+        "request_header_to_remove",
+        "scope",
+        "deadline",
+        "allow",
+        "",
+        "narrowGate",
+    ],
+)
+def test_an_unknown_key_of_an_allow_is_refused(key: str) -> None:
+    assert refusal({"allowed": True, key: []}).reason is Reason.OBLIGATION_REFUSED
+    assert refusal({"allowed": False, key: []}).reason is Reason.POLICY_DENIED
+
+
+def test_what_means_nothing_on_an_allow_is_let_be() -> None:
+    answer = {"allowed": True, "http_status": 403, "body": "no", "dynamic_metadata": {"a": 1}}
+    assert read(answer) == (None, None, None)
+
+
 @pytest.mark.parametrize("answer", [False, {"allowed": False}])
 def test_false_denies(answer: object) -> None:
     assert refusal(answer).reason is Reason.POLICY_DENIED

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from policy.reason import Reason
+from sidecar.http.exchange import Exchange
 from sidecar.token.correlation import Handles
 from sidecar.token.siblings import Siblings, SiblingServer
 from tests.support.gates import OPTIONAL, FakeEngine, Side, World
@@ -101,6 +102,22 @@ async def test_a_call_carries_the_grant_of_the_one_it_belongs_to(
     # Neither the handle nor a token reaches the next application.
     assert handle not in str(app.last())
     assert not [name for name, _ in app.last().fields if name.startswith("txn")]
+
+
+async def test_a_handle_is_told_to_no_other_gate(world: World, app: App) -> None:
+    edge, orders = await both(world, app)
+    handler, arrived = orders.in_door.handler, []
+
+    async def look(stream: Exchange) -> None:
+        arrived.extend(stream.head.fields)
+        await handler(stream)
+
+    orders.in_door.handler = look
+    handle = edge.handle(edge.grant())
+    fields = [("X-Request-Id", handle), ("Tracestate", f"a=1,ng={handle}")]
+    assert (await out(edge, [*fields, ("Traceparent", TRACEPARENT)])).status == 200
+    assert (b"traceparent", TRACEPARENT.encode()) in arrived
+    assert handle.encode() not in b" ".join(value for _, value in arrived)
 
 
 async def test_a_handle_that_is_over_is_nobodys(world: World, app: App) -> None:

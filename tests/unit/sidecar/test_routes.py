@@ -105,3 +105,11 @@ def test_ambiguous_route_paths_are_refused(path: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/a", "/a/b.c", "/.well-known/x", "/~u/a@b:c"])
 def test_plain_route_paths_are_kept(path: str) -> None:
     assert check_route_path(path) == path
+
+
+def test_the_server_as_a_whole_is_the_root_route() -> None:
+    """`OPTIONS *` (RFC 9110 section 9.3.7) has no path of its own."""
+    everything = Routes([R("/", None, GrantRule.OPTIONAL)])
+    part = Routes([R("/a", None, GrantRule.OPTIONAL)])
+    assert everything.match("*", "OPTIONS") is GrantRule.OPTIONAL
+    assert part.match("*", "OPTIONS") is GrantRule.REQUIRED

@@ -65,3 +65,17 @@ def test_state_is_bounded() -> None:
     many = ",".join(f"k{number}=v" for number in range(40)).encode()
     assert trace.with_handle(many, HANDLE).count(b",") == 31
     assert len(trace.with_handle(b"a=" + b"x" * 300 + b",b=" + b"y" * 300, HANDLE)) <= 512
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"ng={HANDLE}", ""),
+        (f"other=1,ng={HANDLE}", "other=1"),
+        (f"ng={HANDLE}, other=ng=1", "other=ng=1"),
+        ("sing=1", "sing=1"),
+        ("ng", ""),
+    ],
+)
+def test_without_our_member(before: str, after: str) -> None:
+    assert trace.without_handle(before.encode()) == after.encode()
