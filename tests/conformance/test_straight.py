@@ -18,7 +18,7 @@ from policy.engines import EngineFault
 from tests.conformance.opa_process import running
 from tests.conformance.test_opa_cases import canonical
 
-POLICIES: Final = 600
+POLICIES: Final = 400
 INPUTS: Final[list[dict[str, Any]]] = [
     {"a": 1, "b": "x", "l": [1, 2], "o": {"k": {"v": [3]}}, "t": True},
     {"a": 2, "l": [], "o": {"k": 1}, "t": False},
@@ -91,8 +91,8 @@ class Generator:
             return f"{one} {self._random.choice(['==', '!=', '<', '=='])} {two}"
         if kind < 7:
             return f"{one} in [{two}, {self._input()}]" if two[0] != "{" else f"{one} in {two}"
-        if kind < 9:  # nothing undefined deeper under `not`: see "What it costs" in ADR 2
-            return f"not {self._input()}" + self._random.choice(["", " == 1", ' != "x"'])
+        if kind < 9:  # `not` over a call: see "What it costs" in ADR 2
+            return f"not {self._input()}" + self._random.choice(["", " == 1", ' == "x"'])
         return one
 
     def _input(self) -> str:
@@ -162,7 +162,7 @@ async def test_the_walker_alone_is_never_silently_wrong(opa_binary: Path, tmp_pa
             engine = compile_engine(PolicyBundle.of({"p.rego": text}, {}), f"{package}/allow")
             policies[package], loaded[package] = text, engine
     kept = accepted_by_opa(opa_binary, tmp_path / "policies", policies)
-    assert len(kept) > POLICIES / 6
+    assert len(kept) > POLICIES / 5
     async with running(opa_binary, tmp_path / "opa.sock", tmp_path / "policies"):
         wrong = await differences(
             tmp_path / "opa.sock", policies, {package: loaded[package] for package in kept}
