@@ -1,4 +1,4 @@
-"""A policy bundle: Rego modules and data with a revision, and how it becomes an engine.
+"""A policy bundle: Rego modules and data with a revision.
 
 Invariants: the revision is the SHA-256 of the content, so equal text has equal revisions and no
 two texts share one; tests (`*_test.rego`) are never part of a bundle; a directory or a section
@@ -12,10 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from policy.engines.regorus import RegorusEngine
+from typing import Final, NamedTuple
 
 MODULES_MAX: Final = 1000
 FILE_BYTES_MAX: Final = 1 << 20
@@ -162,14 +159,3 @@ def _merge(into: dict[str, object], more: dict[str, object]) -> None:
                 _merge(there, value)
         elif there is not value:
             raise ValueError(f"the data at `{name}` is given twice")
-
-
-def compile_engine(bundle: PolicyBundle, decision: str) -> RegorusEngine:
-    """The embedded engine for `decision` (`envoy/authz/allow`) of `bundle`.
-
-    Raises:
-        PolicyError: the policy is refused; every problem with its file and line.
-    """
-    from policy.engines.regorus import RegorusEngine  # noqa: PLC0415 - loads a large library
-
-    return RegorusEngine.load(bundle, decision)

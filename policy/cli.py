@@ -38,7 +38,8 @@ def add_verbs(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from policy.bundle import PolicyError, compile_engine, load_directory
+    from policy.bundle import PolicyError, load_directory
+    from policy.loading import compile_engine
 
     problems: set[str] = set()
     try:
@@ -75,7 +76,8 @@ def _test(arguments: argparse.Namespace) -> int:
 
 
 def _eval(arguments: argparse.Namespace) -> int:
-    from policy.bundle import PolicyError, compile_engine, load_directory
+    from policy.bundle import PolicyError, load_directory
+    from policy.loading import compile_engine
     from policy.engines import EngineFault
 
     try:

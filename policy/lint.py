@@ -13,6 +13,7 @@ from typing import Any, Final
 from policy.bundle import PolicyBundle, Problem
 from policy.depth import recursion
 from policy.needs import needs
+from policy.negation import undefined_under_not
 from policy.syntax import (
     REFERENCES,
     SCALARS,
@@ -74,6 +75,7 @@ def problems(
     found += _data_problems(modules, data)
     found += _decision_problems(modules, decision)
     found += recursion(modules)
+    found += undefined_under_not(modules)
     return found
 
 

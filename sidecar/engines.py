@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from policy.bundle import PolicyBundle, PolicyError, compile_engine
+from policy.bundle import PolicyBundle, PolicyError
 from policy.engines import Engine
+from policy.loading import compile_engine
 from sidecar.config import Policy
 from sidecar.policies import Compile
 

@@ -10,10 +10,11 @@ import orjson
 import pytest
 
 from policy import engines
-from policy.bundle import PolicyBundle, PolicyError, compile_engine
+from policy.bundle import PolicyBundle, PolicyError
 from policy.engines import EngineFault
 from policy.engines.opa import OpaEngine
 from policy.input import EVERYTHING, Needs
+from policy.loading import compile_engine
 from policy.reason import Reason
 from tests.conformance.cases import CASES, ERROR, REFUSED, UNDEFINED, Case
 from tests.conformance.opa_process import running

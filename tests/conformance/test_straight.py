@@ -13,8 +13,9 @@ import aiohttp
 import orjson
 
 from policy import engines
-from policy.bundle import PolicyBundle, PolicyError, compile_engine
+from policy.bundle import PolicyBundle, PolicyError
 from policy.engines import EngineFault
+from policy.loading import compile_engine
 from tests.conformance.opa_process import running
 from tests.conformance.test_opa_cases import canonical
 

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ca.spiffe.ids import SpiffeId
-from policy.bundle import PolicyBundle, compile_engine
+from policy.bundle import PolicyBundle
 from policy.call import Call, Gate, Grant, Posture
 from policy.engines import UNDEFINED, EngineFault
 from policy.engines.regorus import RegorusEngine
 from policy.input import EVERYTHING, document
+from policy.loading import compile_engine
 
 ME: Final = SpiffeId.parse("spiffe://shop.example/ns/shop/sa/orders")
 PEER: Final = SpiffeId.parse("spiffe://shop.example/ns/shop/sa/frontend")

@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from policy.bundle import PolicyBundle, compile_engine
+from policy.bundle import PolicyBundle
 from policy.input import FACTS
+from policy.loading import compile_engine
 from policy.reason import Reason
 from sidecar.cli import build_parser
 from sidecar.config import Config, load

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ca.policies import read_directory
-from policy.bundle import PolicyBundle, PolicyError, Problem, compile_engine, load_directory
+from policy.bundle import PolicyBundle, PolicyError, Problem, load_directory
+from policy.loading import compile_engine
 
 ALLOW = "package envoy.authz\n\nimport rego.v1\n\nallow := true\n"
 

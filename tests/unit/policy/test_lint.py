@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from policy.bundle import PolicyBundle, PolicyError, compile_engine
+from policy.bundle import PolicyBundle, PolicyError
+from policy.loading import compile_engine
 
 HEAD = "package envoy.authz\n\nimport rego.v1\n\n"
 
