@@ -77,8 +77,8 @@ def _test(arguments: argparse.Namespace) -> int:
 
 def _eval(arguments: argparse.Namespace) -> int:
     from policy.bundle import PolicyError, load_directory
-    from policy.loading import compile_engine
     from policy.engines import EngineFault
+    from policy.loading import compile_engine
 
     try:
         text = sys.stdin.read() if str(arguments.input) == "-" else arguments.input.read_text()

@@ -1,10 +1,10 @@
 """Refuses `not` over a call or comparison with an argument that may be undefined.
 
 OPA evaluates the arguments of what is negated first (but not the sides of `==`): with an undefined
-one, the whole body is undefined. Both evaluators here take the negated expression as a whole, so that `not` of it is true:
-`allow if not startswith(input.role, "guest")` would let a call without a role through. There is
-no telling at load what will be undefined, so only arguments that cannot be are let through:
-literals, local variables, and the facts that each input has.
+one, the whole body is undefined. Both evaluators here take the negated expression as a whole, so
+that `not` of it is true: `allow if not startswith(input.role, "guest")` would let a call without a
+role through. There is no telling at load what will be undefined, so only arguments that cannot be
+are let through: literals, local variables, and the facts that each input has.
 """
 
 from __future__ import annotations
