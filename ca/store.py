@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,7 @@ class Store:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
+        self._lock = threading.RLock()
 
     @classmethod
     def create(cls, path: Path, trust_domain: TrustDomain, bundle_sequence: int = 1) -> Store:
@@ -142,24 +144,26 @@ class Store:
 
     @contextmanager
     def _within(self, begin: str) -> Iterator[sqlite3.Connection]:
-        try:
-            self._connection.execute(begin)
+        with self._lock:
             try:
-                yield self._connection
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk rolls back by itself
-                    self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.rollback()
-            raise _explained(self.path, error) from error
+                self._connection.execute(begin)
+                try:
+                    yield self._connection
+                except BaseException:
+                    if self._connection.in_transaction:  # a full disk rolls back by itself
+                        self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._connection.in_transaction:
+                    self._connection.rollback()
+                raise _explained(self.path, error) from error
 
     def data_version(self) -> int:
         """Return a number that changes when another connection has committed."""
         try:
-            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+            with self._lock:
+                return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error as error:
             raise _explained(self.path, error) from error
 
@@ -170,7 +174,8 @@ class Store:
 
     def close(self) -> None:
         """Close the connection; the store cannot be used again."""
-        self._connection.close()
+        with self._lock:  # SQLite does not survive being closed while another thread reads
+            self._connection.close()
 
 
 def meta(rows: sqlite3.Connection, name: str) -> str:
