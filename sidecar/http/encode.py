@@ -18,6 +18,7 @@ from sidecar.http.grammar import (
     REQUEST_NAMES,
     SINGLE_NAMES,
     TOKEN,
+    line_breaks_are_strict,
     trailer_is_dropped,
 )
 from sidecar.http.head import BY_CHUNKS, BY_CLOSE, BY_LENGTH, UNFRAMED, Field, Framing
@@ -171,8 +172,9 @@ def _add_framing(lines: list[bytes], framing: Framing, length: int) -> None:
 
 
 def _join(lines: list[bytes]) -> bytes:
-    text = b"".join(lines)
-    if b"\n" in text or b"\r" in text or b"\0" in text:
-        raise ValueError("a CR, LF or NUL inside a head")
+    count = len(lines)
     lines += (b"", b"")
-    return b"\r\n".join(lines)
+    head = b"\r\n".join(lines)
+    if not line_breaks_are_strict(head, count + 2):
+        raise ValueError("a CR, LF or control inside a head")
+    return head

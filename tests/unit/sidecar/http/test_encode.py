@@ -67,6 +67,7 @@ BAD_FIELDS: list[Field] = [
     (b"x", b"a\n"),
     (b"x", b"a\r"),
     (b"x", b"a\x00"),
+    (b"x", b"a\x7f"),
     (b"x\r\ny", b"a"),
     (b"x:", b"a"),
     (b"x ", b"a"),
